@@ -1,0 +1,399 @@
+"""The SDK: run a job where it may run, with the gateway blind all the way.
+
+- `prepare` asks where and on whom; a denial is an answer, with rule, citation and what would make it permitted.
+- The client checks alone what it builds on: the decision's signature and digest, every candidate's chain, status and
+  key, each place against the decision and against its own list. It wraps the key only for runners that passed.
+- `submit` seals on disk first and sends after; what was accepted is proven by a leaf of the audit log.
+- Logs and results are opened only from a runner that is among the recipients, under a grant of the pinned gateway, and
+  `result` verifies the whole receipt before it hands out a byte.
+- Async only. Every unary call has a deadline. Errors are those of `carnet.core.errors`.
+
+    async with Client(load_context(path)) as client:
+        outcome = await client.run(work)
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import grpc.aio
+
+from carnet import proof
+from carnet.authorship import open_written
+from carnet.context import Context
+from carnet.core import limits
+from carnet.core.decision import Reason, Verdict, check_record, check_usable, recipients_max
+from carnet.core.envelope import result_key
+from carnet.core.errors import (
+    CarnetError,
+    NoCapacity,
+    PeerError,
+    PolicyDenied,
+    StatementInvalid,
+)
+from carnet.core.facts import JobFacts, parse_facts
+from carnet.core.hybrid import HybridPrivateKey
+from carnet.core.job import JobState, Manifest
+from carnet.core.receipt import ExitClass
+from carnet.inbox import Attempt, LogLine, ResultFile, ResultReader
+from carnet.outbox import SealedJob, TenantKeys, Work, seal
+from carnet.proof import VerifiedReceipt
+from carnet.rpc import calling
+from carnet.tls import channel_credentials, open_channel
+from carnet.v1 import jobs_pb2
+from carnet.v1.jobs_pb2_grpc import JobsAsyncStub, JobsStub
+from carnet.verdict import Decided, check_commits, open_decision, open_logged
+from carnet.vetting import VettedRunner, presented_from, vet
+from carnet.wire import logged_from_proto, signed_from_proto, signed_to_proto
+
+unary_seconds: Final = 20.0
+result_seconds: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A runner that will not be used, and why; `by` says whether the gateway or the client itself turned it down."""
+
+    runner: str
+    jurisdiction: str
+    reason: str
+    text: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """The answer to prepare: the decision, the runners that the client itself vetted, and what was turned down."""
+
+    facts: JobFacts
+    decided: Decided
+    runners: tuple[VettedRunner, ...]
+    rejected: tuple[Rejection, ...]
+
+    @property
+    def denied(self) -> bool:
+        """Whether policy permits the job nowhere."""
+        return self.decided.body.verdict is not Verdict.PERMIT
+
+
+class Denied(PolicyDenied):
+    """Policy does not permit this job."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__(metadata={"verdict": prepared.decided.body.verdict})
+        self.prepared = prepared
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """What each rule did."""
+        return self.prepared.decided.body.reasons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to a job."""
+
+    index: int
+    time_ns: int
+    kind: str
+    state: JobState
+    attempt: int
+    runner: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a job ended: its receipt, verified, the receipt file, and the opened results."""
+
+    name: str
+    receipt: VerifiedReceipt
+    receipt_file: bytes
+    results: tuple[ResultFile, ...]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job itself succeeded."""
+        return self.receipt.receipt.exit_class is ExitClass.SUCCEEDED
+
+
+Observer = Callable[[Event | LogLine], None]
+
+
+class Client:
+    """One tenant's client of one gateway. Use it in `async with`."""
+
+    def __init__(self, context: Context, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self._context = context
+        self._clock = clock
+        self._keys: TenantKeys | None = None
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        self._keys = await asyncio.to_thread(self._context.keys)
+        gateway = self._context.pins.gateway
+        credentials = channel_credentials(
+            gateway_ca=gateway.ca, certificate=self._context.certificate, private_key=self._context.key
+        )
+        self._channel = open_channel(self._context.gateway, credentials, server_name=gateway.server_name)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._channel is not None
+        await self._channel.close()
+
+    async def prepare(self, facts: bytes) -> Prepared:
+        """Ask where the job may run, and vet the runners that are offered. Sends no payload."""
+        parsed = parse_facts(facts)
+        async with calling():
+            response = await self._jobs.PrepareJob(
+                jobs_pb2.PrepareJobRequest(facts=facts), timeout=unary_seconds, metadata=self._metadata()
+            )
+        decided = open_decision(response.decision, pins=self._context.pins.gateway)
+        check_record(decided.record, decided.body, facts_digest=parsed.digest, now_ns=self._clock())
+        if decided.record.tenant_id != self._context.tenant_id:
+            raise StatementInvalid("The decision is another tenant's.")
+        runners, refused = self._vet(response.candidates, decided, parsed)
+        rejected = [
+            Rejection(runner=r.runner, jurisdiction=r.jurisdiction, reason=r.reason, text=r.text, by="gateway")
+            for r in response.rejected
+        ]
+        return Prepared(facts=parsed, decided=decided, runners=runners, rejected=(*rejected, *refused))
+
+    async def seal(self, work: Work, prepared: Prepared) -> SealedJob:
+        """Seal the job on disk, for as many vetted runners as the decision allows. Raises `Denied` or `NoCapacity`."""
+        if prepared.denied:
+            raise Denied(prepared)
+        check_usable(prepared.decided.body, now_ns=self._clock())
+        if not prepared.runners:
+            raise NoCapacity(metadata={"rejected": str(len(prepared.rejected))})
+        assert self._keys is not None
+        runners = prepared.runners[: recipients_max(prepared.decided.body.obligations)]
+        return await asyncio.to_thread(
+            seal,
+            work,
+            prepared.decided,
+            runners,
+            keys=self._keys,
+            facts=prepared.facts,
+            template_digest=self._context.template_digest,
+            directory=self._context.outbox,
+            now_ns=self._clock(),
+        )
+
+    async def submit(self, sealed: SealedJob) -> str:
+        """Send a sealed job; returns its name once it is durable and its leaf was verified."""
+        request_id = str(uuid.uuid4())
+        async with calling():
+            response = await self._jobs.SubmitJob(
+                _submission(sealed, request_id), timeout=limits.upload_seconds_max, metadata=self._metadata()
+            )
+        entry, _ = open_logged(logged_from_proto(response.accepted), pins=self._context.pins.gateway)
+        check_commits(entry, kind="job.accepted", job_id=sealed.manifest.job_id, manifest=sealed.manifest.digest)
+        await asyncio.to_thread(sealed.discard)
+        return response.job.name
+
+    async def watch(self, name: str, manifest: Manifest | None = None) -> AsyncGenerator[Event | LogLine, None]:
+        """Events and opened log lines until the job has ended; a cut stream is taken up where it broke."""
+        manifest = manifest or await self.manifest(name)
+        position = jobs_pb2.WatchJobRequest(name=name)
+        attempt: Attempt | None = None
+        while True:
+            try:
+                async with aclosing(self._watch(position)) as items:
+                    async for item in items:
+                        if item.HasField("started"):
+                            attempt = self._attempt(item.started, manifest)
+                        elif item.HasField("log"):
+                            position.log_index = item.log.index + 1
+                            if attempt is not None and (line := attempt.open(item.log)) is not None:
+                                yield line
+                        else:
+                            event = _event(item.event)
+                            position.event_index = event.index + 1
+                            yield event
+                            if event.state.terminal:
+                                return
+                await asyncio.sleep(0.2)
+            except CarnetError as error:
+                if error.reason != "GATEWAY_UNAVAILABLE":
+                    raise
+                await asyncio.sleep(1)
+
+    async def result(self, name: str, directory: Path | None = None) -> Outcome:
+        """Fetch, verify and open what came home. With a directory, result files go there, else into memory."""
+        reader: ResultReader | None = None
+        request = jobs_pb2.FetchResultRequest(name=name)
+        receipt_file = b""
+        async with calling():
+            call = self._jobs.FetchResult(request, timeout=result_seconds, metadata=self._metadata())
+            async for part in call:
+                if part.HasField("receipt"):
+                    receipt_file = proof.to_file(part.receipt)
+                    verified = proof.verify(part.receipt, pins=self._context.pins)
+                    reader = ResultReader(verified, self._result_seed(verified.manifest), directory)
+                elif reader is None:
+                    raise StatementInvalid("Results came before their receipt.")
+                else:
+                    await asyncio.to_thread(reader.take, part.chunk)
+        if reader is None:
+            raise StatementInvalid("The gateway sent no receipt.")
+        results = await asyncio.to_thread(reader.finish)
+        return Outcome(name=name, receipt=reader.verified, receipt_file=receipt_file, results=results)
+
+    async def run(self, work: Work, *, observe: Observer | None = None, directory: Path | None = None) -> Outcome:
+        """Prepare, seal, submit, wait, fetch, verify. Raises `Denied`, `NoCapacity`, or what stopped the job."""
+        prepared = await self.prepare(work.facts)
+        sealed = await self.seal(work, prepared)
+        name = await self.submit(sealed)
+        last: Event | None = None
+        async with aclosing(self.watch(name, sealed.manifest)) as items:
+            async for item in items:
+                last = item if isinstance(item, Event) else last
+                if observe is not None:
+                    observe(item)
+        if last is None or (last.state not in (JobState.SUCCEEDED, JobState.FAILED)) or not last.runner:
+            raise ended_without_receipt(last)
+        return await self.result(name, directory)
+
+    async def job(self, name: str) -> jobs_pb2.Job:
+        """One job, with what its owner needs to add recipients."""
+        async with calling():
+            return await self._jobs.GetJob(
+                jobs_pb2.GetJobRequest(name=name), timeout=unary_seconds, metadata=self._metadata()
+            )
+
+    async def jobs(self, *, page_size: int = 0, page_token: str = "") -> jobs_pb2.ListJobsResponse:
+        """The tenant's jobs, newest first."""
+        request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
+        async with calling():
+            return await self._jobs.ListJobs(request, timeout=unary_seconds, metadata=self._metadata())
+
+    async def cancel(self, name: str) -> jobs_pb2.Job:
+        """Stop a job. Raises `JobNotCancellable` when it has ended."""
+        request = jobs_pb2.CancelJobRequest(name=name, request_id=str(uuid.uuid4()))
+        async with calling():
+            return await self._jobs.CancelJob(request, timeout=unary_seconds, metadata=self._metadata())
+
+    async def manifest(self, name: str) -> Manifest:
+        """The job's manifest, as this tenant signed it."""
+        job = await self.job(name)
+        written = open_written(
+            self._own.key_set,
+            signed_from_proto(job.manifest),
+            tenants=(self._context.pins.tenant(self._context.tenant_id),),
+            now_ns=self._clock(),
+        )
+        return written.manifest
+
+    @property
+    def _own(self) -> TenantKeys:
+        assert self._keys is not None, "use the client in `async with`"
+        return self._keys
+
+    @property
+    def _jobs(self) -> JobsAsyncStub:
+        assert self._channel is not None, "use the client in `async with`"
+        return JobsStub(self._channel)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", "Bearer " + self._context.token.read_text().strip()),)
+
+    def _vet(
+        self, candidates: Iterable[jobs_pb2.Candidate], decided: Decided, facts: JobFacts
+    ) -> tuple[tuple[VettedRunner, ...], tuple[Rejection, ...]]:
+        kept, refused = [], []
+        for candidate in candidates:
+            presented = presented_from(candidate)
+            try:
+                runner = vet(presented, anchors=self._context.pins.operators, now_ns=self._clock())
+                check_candidate(runner, decided, facts, template_digest=self._context.template_digest)
+                kept.append(runner)
+            except PeerError as error:
+                refused.append(Rejection(runner="", jurisdiction="", reason=error.reason, text=error.text, by="client"))
+        return tuple(kept), tuple(refused)
+
+    async def _watch(self, position: jobs_pb2.WatchJobRequest) -> AsyncGenerator[jobs_pb2.WatchJobResponse, None]:
+        async with calling():
+            async for item in self._jobs.WatchJob(position, metadata=self._metadata()):
+                yield item
+
+    def _attempt(self, started: jobs_pb2.AttemptStarted, manifest: Manifest) -> Attempt:
+        return Attempt.open_started(
+            started, manifest, self._result_seed(manifest), pins=self._context.pins, now_ns=self._clock()
+        )
+
+    def _result_seed(self, manifest: Manifest) -> HybridPrivateKey:
+        return result_key(self._own.master, manifest.job_id)
+
+
+def check_candidate(runner: VettedRunner, decided: Decided, facts: JobFacts, *, template_digest: bytes) -> None:
+    """Raise `StatementInvalid` unless decision, short list and the client's own list and profile allow this runner."""
+    if runner.card.template_digest != template_digest:
+        raise StatementInvalid("The runner works by another sandbox profile than the one that this client pinned.")
+    if not decided.body.permits(runner.jurisdiction):
+        raise StatementInvalid("The decision does not permit the runner's jurisdiction.")
+    only = facts.constraints.only
+    if only and runner.jurisdiction not in only and runner.jurisdiction[:2] not in only:
+        raise StatementInvalid("The runner is outside the places that the facts allow.")
+    if runner.jurisdiction in facts.constraints.never or runner.jurisdiction[:2] in facts.constraints.never:
+        raise StatementInvalid("The runner is in a place that the facts exclude.")
+    for entry in decided.record.shortlist:
+        if (entry.spiffe_id, entry.card_digest) == (runner.spiffe_id, runner.card.digest):
+            if entry.permitted and entry.jurisdiction == runner.jurisdiction:
+                return
+            break
+    raise StatementInvalid("The signed decision does not permit this runner with this card.")
+
+
+def ended_without_receipt(last: Event | None) -> CarnetError:
+    """The error for a job that ended with no receipt to fetch."""
+    if last is None:
+        return StatementInvalid("The gateway ended the watch without an event.")
+    if last.state is JobState.DENIED:
+        return PolicyDenied(metadata={"state": last.state})
+    return NoCapacity(f"The job ended {last.state} ({last.reason}).", metadata={"state": last.state})
+
+
+def _event(message: jobs_pb2.JobEvent) -> Event:
+    state = jobs_pb2.Job.State.Name(message.state)
+    return Event(
+        index=message.index,
+        time_ns=message.time_ns,
+        kind=message.kind,
+        state=JobState[state],
+        attempt=message.attempt,
+        runner=message.runner,
+        reason=message.reason,
+    )
+
+
+async def _submission(sealed: SealedJob, request_id: str) -> AsyncIterator[jobs_pb2.SubmitJobRequest]:
+    header = jobs_pb2.SubmitJobRequest.Header(
+        job_id=sealed.manifest.job_id,
+        facts=sealed.facts.payload,
+        decision=signed_to_proto(sealed.decided.signed),
+        body=sealed.decided.body.payload,
+        request_id=request_id,
+    )
+    yield jobs_pb2.SubmitJobRequest(header=header)
+    for object_id, index, path in sealed.segments():
+        with path.open("rb") as file:
+            while data := await asyncio.to_thread(file.read, limits.chunk_bytes):
+                chunk = jobs_pb2.SubmitJobRequest.Chunk(object=object_id, segment=index, data=data)
+                yield jobs_pb2.SubmitJobRequest(chunk=chunk)
+    trailer = jobs_pb2.SubmitJobRequest.Trailer(
+        manifest=signed_to_proto(sealed.signed),
+        tenant_key_set=signed_to_proto(sealed.key_set),
+        wraps=sealed.wraps,
+        self_wrap=sealed.self_wrap,
+    )
+    yield jobs_pb2.SubmitJobRequest(trailer=trailer)

@@ -1,0 +1,190 @@
+"""Strict JSON: bytes in, typed fields out, one error.
+
+- UTF-8, at most the stated size, an object at the top; duplicate keys, NUL, floats, NaN, integers beyond 64 bits and
+  nesting deeper than `depth_max` are refused before anything is looked at.
+- Every field is read once, by name and type; `close` refuses the fields that nobody read.
+- An error names the field by its path (`data.classes[0]`), never its value.
+
+    document = parse(data, bytes_max=limits.facts_bytes_max)
+    purpose = document.text("purpose", choices={"training", "inference"})
+    document.close()
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from typing import Final, NoReturn
+
+from carnet.core.errors import FieldInvalid
+
+depth_max: Final = 16
+integer_max: Final = 2**63 - 1
+
+_KINDS: Final = {str: "text", int: "integer", bool: "flag", list: "list", dict: "object", type(None): "null"}
+
+Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
+
+
+class Document:
+    """One JSON object whose fields are taken out by name. Raises `FieldInvalid` with the path in `metadata`."""
+
+    def __init__(self, fields: dict[str, Json], path: str = "") -> None:
+        self._fields = dict(fields)
+        self._path = path
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there (and not yet taken)."""
+        return name in self._fields
+
+    def text(self, name: str, *, bytes_max: int = 256, choices: Collection[str] | None = None) -> str:
+        """A non-empty string, at most `bytes_max` UTF-8 bytes, one of `choices` where they are given."""
+        return self._text(self._take(name), self.path(name), bytes_max, choices)
+
+    def integer(self, name: str, *, low: int = 0, high: int = integer_max) -> int:
+        """An integer in [low, high]."""
+        value = self._take(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self.refuse(name, f"must be an integer from {low} to {high}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """True or false."""
+        value = self._take(name)
+        if not isinstance(value, bool):
+            self.refuse(name, "must be true or false")
+        return value
+
+    def texts(
+        self, name: str, *, items_max: int = 256, bytes_max: int = 256, choices: Collection[str] | None = None
+    ) -> tuple[str, ...]:
+        """A list of distinct strings, in the order given."""
+        values = self._list(name, items_max)
+        found = tuple(self._text(v, f"{self.path(name)}[{i}]", bytes_max, choices) for i, v in enumerate(values))
+        if len(set(found)) != len(found):
+            self.refuse(name, "must not repeat an entry")
+        return found
+
+    def document(self, name: str) -> "Document":
+        """A nested object."""
+        value = self._take(name)
+        if not isinstance(value, dict):
+            self.refuse(name, "must be an object")
+        return Document(value, self.path(name))
+
+    def documents(self, name: str, *, items_max: int = 256) -> "tuple[Document, ...]":
+        """A list of objects."""
+        found = []
+        for i, value in enumerate(self._list(name, items_max)):
+            if not isinstance(value, dict):
+                self.refuse(f"{name}[{i}]", "must be an object")
+            found.append(Document(value, f"{self.path(name)}[{i}]"))
+        return tuple(found)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of the fields that are left, for objects whose keys are data."""
+        return tuple(self._fields)
+
+    def kind(self, name: str) -> str:
+        """What a field holds, without taking it: text, integer, flag, list, object or null."""
+        return _KINDS[type(self._fields.get(name))]
+
+    def close(self) -> None:
+        """Refuse the fields that nobody read."""
+        if self._fields:
+            self.refuse(sorted(self._fields)[0], "is not a known field")
+
+    def path(self, name: str) -> str:
+        """The path of a field from the top of the document."""
+        return f"{self._path}.{name}" if self._path else name
+
+    def refuse(self, name: str, why: str) -> NoReturn:
+        """Raise the error for this field."""
+        refuse(self.path(name), why)
+
+    def _take(self, name: str) -> Json:
+        if name not in self._fields:
+            self.refuse(name, "is missing")
+        return self._fields.pop(name)
+
+    def _list(self, name: str, items_max: int) -> list[Json]:
+        value = self._take(name)
+        if not isinstance(value, list) or len(value) > items_max:
+            self.refuse(name, f"must be a list of at most {items_max} entries")
+        return value
+
+    def _text(self, value: Json, path: str, bytes_max: int, choices: Collection[str] | None) -> str:
+        if not isinstance(value, str) or not value or len(value.encode()) > bytes_max:
+            refuse(path, f"must be a string of 1 to {bytes_max} bytes")
+        if choices is not None and value not in choices:
+            refuse(path, "must be one of " + ", ".join(sorted(choices)))
+        return value
+
+
+def refuse(path: str, why: str) -> NoReturn:
+    """Raise `FieldInvalid` for a path."""
+    raise FieldInvalid(f"{path or 'document'} {why}", metadata={"field": path or "document"})
+
+
+def parse(data: bytes, *, bytes_max: int) -> Document:
+    """Parse one JSON object from its bytes. Raises `FieldInvalid`, and nothing else, on any bytes."""
+    if len(data) > bytes_max:
+        refuse("", f"must be at most {bytes_max} bytes")
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_pairs,
+            parse_float=_no_float,
+            parse_int=_integer,
+            parse_constant=_no_float,
+        )
+    except FieldInvalid:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FieldInvalid("document is not UTF-8 JSON", metadata={"field": "document"}) from error
+    if not isinstance(value, dict):
+        refuse("", "must be an object")
+    _check(value, depth=0)
+    return Document(value)
+
+
+def canonical(value: Json) -> bytes:
+    """The one byte form that Carnet gives a JSON value: sorted keys, no white space, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _pairs(pairs: Iterable[tuple[str, Json]]) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    for name, value in pairs:
+        if name in found:
+            refuse("", "repeats a field")
+        found[name] = value
+    return found
+
+
+def _no_float(_: str) -> NoReturn:
+    refuse("", "must hold integers only")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or not -integer_max <= int(digits) <= integer_max:
+        refuse("", "holds an integer beyond 64 bits")
+    return int(digits)
+
+
+def _check(value: Json, *, depth: int) -> None:
+    if depth > depth_max:
+        refuse("", f"is nested deeper than {depth_max}")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth=depth + 1)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_text(name)
+            _check(item, depth=depth + 1)
+
+
+def _check_text(value: str) -> None:
+    # A lone surrogate survives json.loads but has no UTF-8 form; engines disagree on NUL.
+    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        refuse("", "holds a NUL or a lone surrogate")

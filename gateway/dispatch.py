@@ -1,0 +1,406 @@
+"""Dispatch: offers queued jobs to runners, keeps leases, and carries out what a job's life asks for. The only loop.
+
+- A queued job is claimed for the first of its recipients, in the client's order, that is attached with the very key
+  that the job was wrapped for and has a free slot. Policy is asked again before each claim; no answer, no claim.
+- The dispatch decision's leaf is durable before the grant is signed, and the grant names the checkpoint that covers it.
+- A lease that ran out, a deadline that passed, a runner that came back with another key: the sweep notices each second.
+- After a restart nothing is assumed: leases live until their stored deadlines, and queued jobs are queued again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from carnet import statements
+from carnet.core import limits
+from carnet.core.errors import CarnetError, IllegalTransition, LeaseLost, PolicyDenied, Unavailable
+from carnet.core.job import JobState as State
+from carnet.core.lease import Grant, Renewal, grant_lease
+from carnet.core.lifecycle import (
+    AttemptClosed,
+    AttemptLost,
+    Claimed,
+    Contender,
+    DeadlinePassed,
+    DeniedForAll,
+    DropUpload,
+    DropWraps,
+    Effect,
+    Enqueue,
+    Event,
+    LogOutcome,
+    Offer,
+    RecipientDenied,
+    RecipientGone,
+    RenewalDenied,
+    Revoke,
+)
+from carnet.core.receipt import ExitClass
+from carnet.core.statement import Signed, Signer
+from carnet.v1 import runners_pb2
+from carnet.wire import Logged, logged_to_proto, signed_from_bytes, signed_to_bytes, signed_to_proto
+from gateway.judge import Judge, Passage, RunnerDenied, stored_decision
+from gateway.lives import Dossier, Lives
+from gateway.metrics import Metrics
+from gateway.operations import InsertAttempt, InsertDecision, Operation
+from gateway.records import JobKey, StoredAttempt, StoredJob
+from gateway.roster import Presence, Roster
+from gateway.store import Store
+from gateway.wraps import WrapGone, WrapKeys
+
+sweep_seconds: Final = 1.0
+retry_seconds: Final = 1.0
+claims_max: Final = 16
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What dispatch works with; joined in app.py."""
+
+    store: Store
+    lives: Lives
+    wraps: WrapKeys
+    roster: Roster
+    judge: Judge
+    signer: Signer
+    metrics: Metrics
+    clock: Callable[[], int]
+
+
+class Dispatch:
+    """The one loop of a gateway process. `start` first, then `close`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._lives = parts.lives
+        self._roster = parts.roster
+        self._queued: dict[JobKey, float] = {}
+        self._claiming: set[JobKey] = set()
+        self._revisions: dict[bytes, object] = {}
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        parts.lives.on_step = self._stepped
+
+    async def start(self) -> None:
+        """Read what was going on when the gateway stopped, and begin."""
+        for job in await self._lives.load():
+            if job.life.state is State.QUEUED:
+                self.enqueue(job.key)
+            elif job.life.state is State.DISPATCHING and job.lease is None:
+                # The process ended between the decision's leaf and the grant: no runner ever heard of this attempt.
+                await self._lives.step(job.key, AttemptLost(reason="GATEWAY_RESTARTED"))
+        self._spawn(self._run(), name="dispatch")
+
+    async def close(self) -> None:
+        """Stop the loop and what it started; jobs stay as they are stored."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def adopt(self, job: StoredJob) -> None:
+        """Take over a job that was just accepted."""
+        self._lives.adopt(job)
+        if job.life.state is State.QUEUED:
+            self.enqueue(job.key)
+
+    def enqueue(self, key: JobKey) -> None:
+        """Look for a recipient as soon as the loop comes round."""
+        self._queued[key] = 0.0
+        self._wake.set()
+
+    def nudge(self) -> None:
+        """Something changed that may let a queued job go: a runner attached, a slot is free."""
+        self._queued = dict.fromkeys(self._queued, 0.0)
+        self._wake.set()
+
+    async def renew(self, presence: Presence, grant_digest: bytes, sequence: int) -> None:
+        """Answer a runner's ask for time; durable before the answer goes out. Raises `LeaseLost`."""
+        job = self._lives.of_grant(grant_digest)
+        if self._revisions.get(grant_digest) != self._parts.judge.revisions:
+            await self._ask_again(job, presence, grant_digest)
+        given = 0
+
+        def extend(current: StoredJob) -> tuple[StoredJob, tuple[Operation, ...]]:
+            nonlocal given
+            _check_held(current, presence.runner.spiffe_id, grant_digest)
+            if current.lease is None or current.life.state not in (State.DISPATCHING, State.RUNNING):
+                raise LeaseLost
+            lease, given = current.lease.renew(now_ns=self._parts.clock())
+            return replace(current, lease=lease), ()
+
+        await self._lives.amend(job.key, extend)
+        renewal = Renewal(payload=b"", grant_digest=grant_digest, sequence=sequence, duration_ms=given)
+        _, signed = statements.RENEWAL.sign(renewal, self._parts.signer)
+        answer = runners_pb2.AttachResponse.Renewed(renewal=signed_to_proto(signed))
+        presence.send(runners_pb2.AttachResponse(renewed=answer))
+
+    async def ended(self, presence: Presence, grant_digest: bytes, exit_class: ExitClass) -> None:
+        """The runner says that an attempt is over with nothing to deliver."""
+        await self._lost(presence, grant_digest, reason=exit_class.value.upper())
+
+    async def refused(self, presence: Presence, grant_digest: bytes, reason: str) -> None:
+        """The runner will not take an offer."""
+        await self._lost(presence, grant_digest, reason=reason or "OFFER_REFUSED")
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), sweep_seconds)
+            self._wake.clear()
+            now = asyncio.get_running_loop().time()
+            for key, not_before in list(self._queued.items()):
+                if key not in self._claiming and now >= not_before and len(self._claiming) < claims_max:
+                    self._claiming.add(key)
+                    self._spawn(self._claim(key), name="claim")
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        now_ns = self._parts.clock()
+        for job in self._lives.all():
+            event = _overdue(job, now_ns=now_ns)
+            if event is not None:
+                # Another step may have come first; the job is looked at again in the next round.
+                with contextlib.suppress(IllegalTransition, Unavailable):
+                    await self._lives.step(job.key, event)
+
+    async def _claim(self, key: JobKey) -> None:
+        self._queued.pop(key, None)
+        try:
+            await self._try_claim(key)
+        except CarnetError as error:
+            _log.warning("job waits", action="claim", reason=error.reason, detail=error.detail or error.text)
+            self._requeue(key)
+        finally:
+            self._claiming.discard(key)
+
+    async def _try_claim(self, key: JobKey) -> None:
+        job = self._lives.find(key)
+        if job is None or job.life.state is not State.QUEUED:
+            return
+        found = self._ready(job)
+        if found is None:
+            gone = self._gone(job)
+            if gone is None:
+                self._requeue(key)
+            else:
+                await self._lives.step(key, RecipientGone(spiffe_id=gone.spiffe_id))
+            return
+        contender, presence = found
+        self._roster.reserve(presence, key)
+        try:
+            await self._offer(job, contender, presence)
+        except PolicyDenied as error:
+            self._roster.release(contender.spiffe_id, key)
+            for_all = not isinstance(error, RunnerDenied)
+            await self._lives.step(key, DeniedForAll() if for_all else RecipientDenied(spiffe_id=contender.spiffe_id))
+        except CarnetError:
+            self._roster.release(contender.spiffe_id, key)
+            raise
+
+    def _requeue(self, key: JobKey) -> None:
+        self._queued.setdefault(key, asyncio.get_running_loop().time() + retry_seconds)
+
+    def _ready(self, job: StoredJob) -> tuple[Contender, Presence] | None:
+        for contender in job.life.contenders:
+            presence = self._roster.find(contender.spiffe_id)
+            if contender.spent or presence is None or presence.slots_free < 1:
+                continue
+            if presence.runner.key.kid == contender.kid:
+                return contender, presence
+        return None
+
+    def _gone(self, job: StoredJob) -> Contender | None:
+        for contender in job.life.contenders:
+            presence = self._roster.find(contender.spiffe_id)
+            if not contender.spent and presence is not None and presence.runner.key.kid != contender.kid:
+                return contender
+        return None
+
+    # --- one claim: permit, leaf, grant, offer -------------------------------------------------------------------
+
+    async def _offer(self, job: StoredJob, contender: Contender, presence: Presence) -> None:
+        dossier = await self._lives.dossier(job)
+        wrap = await self._open_wrap(job, contender)
+        passage = await self._recheck(job, dossier, presence)
+        written = await self._lives.step(
+            job.key,
+            Claimed(spiffe_id=contender.spiffe_id),
+            operations=(
+                InsertDecision(decision=stored_decision(passage.record, passage.signed, passage.body, dossier.facts)),
+            ),
+            leaf="decision.dispatched",
+            record=passage.record.digest,
+            body=passage.body.digest,
+            permit=passage.permit.digest,
+        )
+        logged = written.logged[0]
+        signed_grant = await self._grant(written.jobs[0], contender, presence, passage, logged)
+        offer = _offer_message(dossier, passage, signed_grant, logged, wrap)
+        try:
+            presence.send(runners_pb2.AttachResponse(offer=offer))
+        except Unavailable:
+            await self._lives.step(job.key, AttemptLost(reason="RUNNER_GONE"))
+
+    async def _recheck(self, job: StoredJob, dossier: Dossier, presence: Presence) -> Passage:
+        return await self._parts.judge.recheck(
+            dossier.facts,
+            dossier.requester,
+            presence.runner,
+            prepared=dossier.prepared,
+            prepared_digest=job.decision_digest,
+            manifest_digest=job.manifest_digest,
+            tenant_id=job.key.tenant_id,
+        )
+
+    async def _grant(
+        self, job: StoredJob, contender: Contender, presence: Presence, passage: Passage, logged: Logged
+    ) -> Signed:
+        unsigned = Grant(
+            payload=b"",
+            manifest_digest=job.manifest_digest,
+            attempt=job.life.attempt,
+            spiffe_id=contender.spiffe_id,
+            kid=contender.kid,
+            permit_digest=passage.permit.digest,
+            checkpoint=logged.checkpoint.encode(),
+            issued_ns=self._parts.clock(),
+        )
+        grant, signed = statements.GRANT.sign(unsigned, self._parts.signer)
+
+        def hold(current: StoredJob) -> tuple[StoredJob, tuple[Operation, ...]]:
+            if current.life.attempt != grant.attempt or current.life.state is not State.DISPATCHING:
+                raise IllegalTransition(detail="the job went on before its grant")
+            lease = grant_lease(
+                attempt=grant.attempt,
+                spiffe_id=grant.spiffe_id,
+                grant_digest=grant.digest,
+                permit_until_ns=passage.permit.valid_until_ns,
+                now_ns=self._parts.clock(),
+            )
+            attempt = _stored_attempt(current, contender, presence, passage, grant, signed)
+            return replace(current, lease=lease), (InsertAttempt(attempt=attempt),)
+
+        await self._lives.amend(job.key, hold)
+        self._revisions[grant.digest] = self._parts.judge.revisions
+        return signed
+
+    async def _open_wrap(self, job: StoredJob, contender: Contender) -> bytes:
+        sealed = await self._parts.store.wrap(job.key, contender.kid)
+        if sealed is None:
+            raise RunnerDenied("The wrap for this runner is gone.")
+        try:
+            return await asyncio.to_thread(self._parts.wraps.open, job.key, sealed)
+        except WrapGone as error:
+            raise RunnerDenied("The wrap for this runner is gone.") from error
+
+    async def _ask_again(self, job: StoredJob, presence: Presence, grant_digest: bytes) -> None:
+        try:
+            await self._recheck(job, await self._lives.dossier(job), presence)
+        except PolicyDenied:
+            await self._lives.step(job.key, RenewalDenied())
+            raise LeaseLost from None
+        self._revisions[grant_digest] = self._parts.judge.revisions
+
+    async def _lost(self, presence: Presence, grant_digest: bytes, *, reason: str) -> None:
+        job = self._lives.of_grant(grant_digest)
+        spiffe_id = presence.runner.spiffe_id
+        event: Event = AttemptClosed() if job.life.state is State.CANCELLING else AttemptLost(reason=reason)
+        await self._lives.step(job.key, event, fence=lambda now: _check_held(now, spiffe_id, grant_digest))
+
+    # --- what follows a step -------------------------------------------------------------------------------------
+
+    def _stepped(self, before: StoredJob, after: StoredJob, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            match effect:
+                case Enqueue():
+                    self.enqueue(after.key)
+                case Revoke(spiffe_id=spiffe_id, reason=reason):
+                    self._revoke(before, spiffe_id, reason)
+                case Offer() | DropWraps() | LogOutcome() | DropUpload():
+                    pass  # an offer follows its grant; the others were part of the transaction, or of the upload
+        if before.lease is not None and after.lease is None:
+            self._revisions.pop(before.lease.grant_digest, None)
+        if before.life.runner and (after.life.state.terminal or not after.life.runner):
+            self._roster.release(before.life.runner, before.key)
+            self._wake.set()
+
+    def _revoke(self, before: StoredJob, spiffe_id: str, reason: str) -> None:
+        presence = self._roster.find(spiffe_id)
+        if presence is None or before.lease is None:
+            return
+        revoked = runners_pb2.AttachResponse.Revoked(grant_digest=before.lease.grant_digest, reason=reason)
+        with contextlib.suppress(Unavailable):  # a runner that does not read loses its lease all the same
+            presence.send(runners_pb2.AttachResponse(revoked=revoked))
+
+    def _spawn(self, work: Coroutine[None, None, None], *, name: str) -> None:
+        task = asyncio.create_task(self._guard(work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception:  # noqa: BLE001  # a task's root: it logs, and what it held stays as it is stored
+            _log.exception("task failed", action="dispatch")
+            self._parts.metrics.task_failures.inc()
+
+
+def _offer_message(dossier: Dossier, passage: Passage, grant: Signed, logged: Logged, wrap: bytes) -> runners_pb2.Offer:
+    documents = dossier.documents
+    return runners_pb2.Offer(
+        tenant_key_set=signed_to_proto(signed_from_bytes(documents.tenant_key_set)),
+        manifest=signed_to_proto(signed_from_bytes(documents.manifest)),
+        addenda=[signed_to_proto(signed_from_bytes(addendum)) for addendum in documents.addenda],
+        permit=signed_to_proto(passage.signed_permit),
+        grant=signed_to_proto(grant),
+        decision=logged_to_proto(logged),
+        wrap=wrap,
+    )
+
+
+def _stored_attempt(
+    job: StoredJob, contender: Contender, presence: Presence, passage: Passage, grant: Grant, signed: Signed
+) -> StoredAttempt:
+    shown = presence.runner.presented
+    return StoredAttempt(
+        key=job.key,
+        attempt=grant.attempt,
+        spiffe_id=contender.spiffe_id,
+        jurisdiction=contender.jurisdiction,
+        kid=contender.kid,
+        grant_digest=grant.digest,
+        decision_digest=passage.record.digest,
+        permit=signed_to_bytes(passage.signed_permit),
+        grant=signed_to_bytes(signed),
+        chain=shown.chain,
+        status=signed_to_bytes(shown.status),
+        ownership=signed_to_bytes(shown.ownership),
+        card=signed_to_bytes(shown.card),
+    )
+
+
+def _check_held(job: StoredJob, spiffe_id: str, grant_digest: bytes) -> None:
+    lease = job.lease
+    if lease is None or (lease.grant_digest, lease.spiffe_id) != (grant_digest, spiffe_id):
+        raise LeaseLost
+
+
+def _overdue(job: StoredJob, *, now_ns: int) -> Event | None:
+    lease, state = job.lease, job.life.state
+    if lease is not None and not lease.live(now_ns=now_ns):
+        return AttemptClosed() if state is State.CANCELLING else AttemptLost(reason="LEASE_EXPIRED")
+    if lease is None and state is State.CANCELLING:
+        return AttemptClosed()
+    if lease is None and state is State.DISPATCHING and now_ns - job.updated_ns > limits.lease_seconds * 10**9:
+        return AttemptLost(reason="NO_GRANT")
+    if now_ns >= job.life.deadline_ns and state is not State.CANCELLING:
+        return DeadlinePassed()
+    return None

@@ -1,0 +1,176 @@
+"""Judge: asks policy, and signs what came of it.
+
+- Prepare asks stage 1 once, then stage 2 in one batch for the short list; the signed record names the runners by the
+  digests of the very cards that were judged. A denial is signed and logged like a permission.
+- A re-check asks both stages again for one runner. It only narrows: a place must be permitted by the decision that the
+  client sealed under, and by today's.
+- No answer, no permission: `PolicyEngineUnavailable` goes up as it is.
+- Nothing is valid longer than the law dates that the evaluation looked at, nor than `decision_seconds_max`.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from carnet import statements
+from carnet.core import limits
+from carnet.core.decision import (
+    DecisionBody,
+    DecisionRecord,
+    Permit,
+    RunnerVerdict,
+    ShortlistEntry,
+    Verdict,
+    check_obligations,
+    for_runner,
+    narrow,
+)
+from carnet.core.errors import PolicyDenied
+from carnet.core.facts import JobFacts
+from carnet.core.placement import Placement, RunnerOffer, place, shortlist
+from carnet.core.statement import Signed, Signer
+from carnet.vetting import VettedRunner
+from carnet.wire import signed_to_bytes
+from gateway.records import StoredDecision
+from policy.engine import GatewayFacts, JobQuery, PolicyEngine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A signed decision, and who may take the job."""
+
+    record: DecisionRecord
+    signed: Signed
+    body: DecisionBody
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A re-check that permits one runner: the decision of now, and the permit for it."""
+
+    record: DecisionRecord
+    signed: Signed
+    body: DecisionBody
+    permit: Permit
+    signed_permit: Signed
+
+
+class RunnerDenied(PolicyDenied):
+    """Policy does not permit this runner for this job."""
+
+
+class Judge:
+    """One gateway's voice. `tenant_id` is 16 bytes throughout."""
+
+    def __init__(self, engine: PolicyEngine, signer: Signer, *, clock: Callable[[], int]) -> None:
+        self._engine = engine
+        self._signer = signer
+        self._clock = clock
+
+    @property
+    def revisions(self) -> object:
+        """What the next answer will be from; another value means that policy changed."""
+        return self._engine.revisions
+
+    async def prepare(
+        self, facts: JobFacts, requester: GatewayFacts, offers: tuple[RunnerOffer, ...], *, tenant_id: bytes
+    ) -> Judgement:
+        """Where the job may run, and on whom. Raises `PolicyEngineUnavailable`."""
+        query = JobQuery(facts=facts, gateway=requester, now_ns=self._clock())
+        body = await self._engine.decide(query)
+        if body.verdict is not Verdict.PERMIT:
+            record, signed = self._record(query, body, (), tenant_id=tenant_id)
+            return Judgement(record=record, signed=signed, body=body, placement=Placement(matched=(), rejected=()))
+        short = shortlist(facts, body, offers, now_ns=query.now_ns)
+        runners = tuple(match.offer.facts for match in short.matched)
+        verdicts = await self._engine.judge(query, runners) if runners else ()
+        placement = place(facts, body, offers, verdicts, now_ns=query.now_ns, limit=limits.recipients_max)
+        record, signed = self._record(query, body, verdicts, tenant_id=tenant_id)
+        return Judgement(record=record, signed=signed, body=body, placement=placement)
+
+    async def recheck(
+        self,
+        facts: JobFacts,
+        requester: GatewayFacts,
+        runner: VettedRunner,
+        *,
+        prepared: DecisionBody,
+        prepared_digest: bytes,
+        manifest_digest: bytes,
+        tenant_id: bytes,
+    ) -> Passage:
+        """Ask again for one runner. Raises `PolicyDenied` for the job, `RunnerDenied` for this runner alone."""
+        query = JobQuery(facts=facts, gateway=requester, now_ns=self._clock())
+        body = await self._engine.decide(query)
+        if body.verdict is not Verdict.PERMIT or not narrow(prepared, body):
+            raise PolicyDenied(metadata={"verdict": body.verdict})
+        check_obligations(body.obligations)
+        if not (prepared.permits(runner.jurisdiction) and body.permits(runner.jurisdiction)):
+            raise RunnerDenied(metadata={"jurisdiction": runner.jurisdiction})
+        verdicts = await self._engine.judge(query, (runner.facts,))
+        if len(verdicts) != 1 or not verdicts[0].permitted or verdicts[0].card_digest != runner.card.digest:
+            raise RunnerDenied(metadata={"runner": runner.spiffe_id})
+        check_obligations(verdicts[0].obligations)
+        record, signed = self._record(query, body, verdicts, tenant_id=tenant_id)
+        permit, signed_permit = statements.PERMIT.sign(
+            Permit(
+                payload=b"",
+                manifest_digest=manifest_digest,
+                facts_digest=facts.digest,
+                spiffe_id=runner.spiffe_id,
+                card_digest=runner.card.digest,
+                jurisdiction=runner.jurisdiction,
+                obligations=for_runner(prepared.obligations + body.obligations + verdicts[0].obligations),
+                prepare_decision_digest=prepared_digest,
+                record_digest=record.digest,
+                body_digest=body.digest,
+                valid_until_ns=self._permit_until(body, verdicts[0], facts),
+            ),
+            self._signer,
+        )
+        return Passage(record=record, signed=signed, body=body, permit=permit, signed_permit=signed_permit)
+
+    def _record(
+        self, query: JobQuery, body: DecisionBody, verdicts: tuple[RunnerVerdict, ...], *, tenant_id: bytes
+    ) -> tuple[DecisionRecord, Signed]:
+        until_ns = min([query.now_ns + limits.decision_seconds_max * 10**9, body.valid_until_ns])
+        record = DecisionRecord(
+            payload=b"",
+            id=secrets.token_bytes(16),
+            tenant_id=tenant_id,
+            body_digest=body.digest,
+            facts_digest=query.facts.digest,
+            gateway_facts_digest=query.gateway.digest,
+            engine=self._engine.name,
+            engine_version=self._engine.version,
+            evaluated_ns=query.now_ns,
+            valid_until_ns=min([until_ns, *(v.valid_until_ns for v in verdicts if v.permitted)]),
+            shortlist=tuple(
+                ShortlistEntry(
+                    spiffe_id=v.spiffe_id,
+                    jurisdiction=v.jurisdiction,
+                    card_digest=v.card_digest,
+                    permitted=v.permitted,
+                )
+                for v in verdicts
+            ),
+        )
+        return statements.DECISION.sign(record, self._signer)
+
+    def _permit_until(self, body: DecisionBody, verdict: RunnerVerdict, facts: JobFacts) -> int:
+        # A permit lasts for the whole attempt, unless a law date comes first: renewals ask again when policy changes.
+        longest = self._clock() + (facts.caps.seconds + limits.upload_seconds_max) * 10**9
+        return min(longest, body.valid_until_ns, verdict.valid_until_ns)
+
+
+def stored_decision(record: DecisionRecord, signed: Signed, body: DecisionBody, facts: JobFacts) -> StoredDecision:
+    """The row of a decision."""
+    return StoredDecision(
+        digest=record.digest,
+        tenant_id=record.tenant_id,
+        record=signed_to_bytes(signed),
+        body=body.payload,
+        facts_digest=facts.digest,
+        created_ns=record.evaluated_ns,
+    )

@@ -1,0 +1,221 @@
+"""The first tables: jobs and what belongs to them, decisions, wraps, requests, and the audit log."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "r0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    op.create_table(
+        "checkpoints",
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("size"),
+    )
+    op.create_table(
+        "decisions",
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("record", sa.LargeBinary(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("facts_digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("created_ns", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    op.create_table(
+        "entries",
+        sa.Column(
+            "leaf_index", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("subject", sa.LargeBinary(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("leaf_index"),
+    )
+    op.create_index("entries_by_job", "entries", ["tenant_id", "job_id"], unique=False)
+    op.create_index("entries_by_subject", "entries", ["subject"], unique=False)
+    op.create_table(
+        "nodes",
+        sa.Column("place", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("place"),
+    )
+    op.create_table(
+        "requests",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("request_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("body_digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("response", sa.LargeBinary(), nullable=False),
+        sa.Column("created_ns", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "request_id"),
+    )
+    op.create_index(op.f("ix_requests_created_ns"), "requests", ["created_ns"], unique=False)
+    op.create_table(
+        "jobs",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("manifest_digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("decision_digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("created_ns", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ns", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("events_next", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("attempts_max", sa.Integer(), nullable=False),
+        sa.Column("deadline_ns", sa.BigInteger(), nullable=False),
+        sa.Column("contenders", sa.Text(), nullable=False),
+        sa.Column("waits_for", sa.Text(), nullable=False),
+        sa.Column("runner", sa.Text(), nullable=False),
+        sa.Column("cause", sa.String(length=32), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("lease_attempt", sa.Integer(), nullable=True),
+        sa.Column("lease_spiffe_id", sa.Text(), nullable=True),
+        sa.Column("lease_grant_digest", sa.LargeBinary(length=32), nullable=True),
+        sa.Column("lease_deadline_ns", sa.BigInteger(), nullable=True),
+        sa.Column("lease_permit_until_ns", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["decision_digest"],
+            ["decisions.digest"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "job_id"),
+    )
+    op.create_index("jobs_by_state", "jobs", ["state", "waits_for"], unique=False)
+    op.create_index("jobs_by_tenant", "jobs", ["tenant_id", "created_ns", "job_id"], unique=False)
+    op.create_table(
+        "addenda",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "job_id"],
+            ["jobs.tenant_id", "jobs.job_id"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "job_id", "sequence"),
+    )
+    op.create_table(
+        "attempts",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("spiffe_id", sa.Text(), nullable=False),
+        sa.Column("jurisdiction", sa.String(length=6), nullable=False),
+        sa.Column("kid", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("grant_digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("decision_digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("permit", sa.LargeBinary(), nullable=False),
+        sa.Column("grant_statement", sa.LargeBinary(), nullable=False),
+        sa.Column("chain", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.LargeBinary(), nullable=False),
+        sa.Column("ownership", sa.LargeBinary(), nullable=False),
+        sa.Column("card", sa.LargeBinary(), nullable=False),
+        sa.Column("start", sa.LargeBinary(), nullable=False),
+        sa.Column("receipt", sa.LargeBinary(), nullable=False),
+        sa.Column("log_next", sa.BigInteger(), nullable=False),
+        sa.Column("log_bytes", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["decision_digest"],
+            ["decisions.digest"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "job_id"],
+            ["jobs.tenant_id", "jobs.job_id"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "job_id", "attempt"),
+        sa.UniqueConstraint("grant_digest"),
+    )
+    op.create_table(
+        "documents",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=False),
+        sa.Column("manifest", sa.LargeBinary(), nullable=False),
+        sa.Column("tenant_key_set", sa.LargeBinary(), nullable=False),
+        sa.Column("self_wrap", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "job_id"],
+            ["jobs.tenant_id", "jobs.job_id"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "job_id"),
+    )
+    op.create_table(
+        "events",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("event_index", sa.BigInteger(), nullable=False),
+        sa.Column("time_ns", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("runner", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "job_id"],
+            ["jobs.tenant_id", "jobs.job_id"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "job_id", "event_index"),
+    )
+    op.create_table(
+        "wraps",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("kid", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "job_id"],
+            ["jobs.tenant_id", "jobs.job_id"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "job_id", "kid"),
+    )
+    op.create_index(op.f("ix_wraps_day"), "wraps", ["day"], unique=False)
+    op.create_table(
+        "log_records",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("log_index", sa.BigInteger(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("stream", sa.Integer(), nullable=False),
+        sa.Column("final", sa.Boolean(), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "job_id", "attempt"],
+            ["attempts.tenant_id", "attempts.job_id", "attempts.attempt"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "job_id", "log_index"),
+    )
+    op.create_index(
+        "log_records_by_sequence", "log_records", ["tenant_id", "job_id", "attempt", "sequence"], unique=True
+    )
+
+
+def downgrade() -> None:
+    """Drop the tables."""
+    op.drop_index("log_records_by_sequence", table_name="log_records")
+    op.drop_table("log_records")
+    op.drop_index(op.f("ix_wraps_day"), table_name="wraps")
+    op.drop_table("wraps")
+    op.drop_table("events")
+    op.drop_table("documents")
+    op.drop_table("attempts")
+    op.drop_table("addenda")
+    op.drop_index("jobs_by_tenant", table_name="jobs")
+    op.drop_index("jobs_by_state", table_name="jobs")
+    op.drop_table("jobs")
+    op.drop_index(op.f("ix_requests_created_ns"), table_name="requests")
+    op.drop_table("requests")
+    op.drop_table("nodes")
+    op.drop_index("entries_by_subject", table_name="entries")
+    op.drop_index("entries_by_job", table_name="entries")
+    op.drop_table("entries")
+    op.drop_table("decisions")
+    op.drop_table("checkpoints")

@@ -1,0 +1,101 @@
+"""Roster: the runners that are attached now, what they showed, and how much room they have.
+
+- One presence a runner: a runner that attaches again takes the place of its older stream, which is told to end.
+- Room is counted by the gateway: a slot is taken before an offer is made, and given back when its attempt is over. What
+  the runner says of its free slots can only lower it.
+- A presence is used by one event loop; what is sent to a runner goes through its bounded queue, and a runner that does
+  not read is let go.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from carnet.core.errors import RunnerDraining, Unavailable
+from carnet.core.placement import RunnerOffer
+from carnet.v1 import runners_pb2
+from carnet.vetting import VettedRunner
+
+sends_max = 256
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Presence:
+    """One attached runner. `held` are the jobs whose attempts it has, by grant or reservation."""
+
+    runner: VettedRunner
+    active: bool = False
+    slots_said: int = 0
+    held: set[object] = field(default_factory=set)
+    outgoing: asyncio.Queue[runners_pb2.AttachResponse | None] = field(default_factory=lambda: asyncio.Queue(sends_max))
+
+    @property
+    def slots_free(self) -> int:
+        """Room for more attempts."""
+        if not self.active:
+            return 0
+        return max(0, min(self.runner.card.slots, self.slots_said + len(self.held)) - len(self.held))
+
+    def send(self, message: runners_pb2.AttachResponse) -> None:
+        """Queue a message for the runner. Raises `Unavailable` when it does not read."""
+        try:
+            self.outgoing.put_nowait(message)
+        except asyncio.QueueFull:
+            raise Unavailable(detail=f"{self.runner.spiffe_id} does not read its stream") from None
+
+    def end(self) -> None:
+        """Let the stream of this presence end."""
+        while self.outgoing.full():
+            self.outgoing.get_nowait()
+        self.outgoing.put_nowait(None)
+
+
+class Roster:
+    """Who is here."""
+
+    def __init__(self) -> None:
+        self._present: dict[str, Presence] = {}
+
+    def attach(self, presence: Presence) -> None:
+        """Take a runner in; an older stream of the same runner is ended."""
+        before = self._present.get(presence.runner.spiffe_id)
+        if before is not None:
+            presence.held = before.held if before.runner.key.kid == presence.runner.key.kid else set()
+            before.end()
+        self._present[presence.runner.spiffe_id] = presence
+
+    def detach(self, presence: Presence) -> None:
+        """Let a runner go, unless a newer stream took its place."""
+        if self._present.get(presence.runner.spiffe_id) is presence:
+            del self._present[presence.runner.spiffe_id]
+
+    def find(self, spiffe_id: str) -> Presence | None:
+        """The runner of this name, if it is attached."""
+        return self._present.get(spiffe_id)
+
+    def reserve(self, presence: Presence, holder: object) -> None:
+        """Take a slot. Raises `RunnerDraining` where none is free."""
+        if presence.slots_free < 1:
+            raise RunnerDraining(detail=f"{presence.runner.spiffe_id} has no free slot")
+        presence.held.add(holder)
+
+    def release(self, spiffe_id: str, holder: object) -> None:
+        """Give a slot back; a second time changes nothing."""
+        presence = self._present.get(spiffe_id)
+        if presence is not None:
+            presence.held.discard(holder)
+
+    def offers(self) -> tuple[RunnerOffer, ...]:
+        """Every attached runner as placement sees it, by name."""
+        return tuple(
+            RunnerOffer(
+                facts=presence.runner.facts,
+                card=presence.runner.card,
+                slots_free=presence.slots_free,
+                draining=not presence.active,
+                seal_until_ns=presence.runner.key.seal_until_ns,
+            )
+            for _, presence in sorted(self._present.items())
+        )
+
+    def __len__(self) -> int:
+        return len(self._present)

@@ -1,0 +1,167 @@
+"""Bundle: the rules and the data that an engine runs, and the digests by which they are known.
+
+- Rules are every `.rego` below `policy/rego` but the tests; data is every table in `policy/data`, held to
+  its schema.
+- `revisions` are SHA-256 over canonical listings (path and digest of each file, sorted). They stand in every decision.
+- `revision` names the whole; it is the OPA manifest's revision, so an answer from another bundle is told apart.
+- A file that is malformed, or a table without a schema, stops the load: there is no half bundle.
+
+    bundle = Bundle.load()
+    bundle.write(folder)          # a bundle directory for `opa run --bundle`
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from carnet.core import limits
+from carnet.core.decision import Revisions
+from carnet.core.document import Json, canonical, parse
+from carnet.core.errors import Bug
+from policy.catalogue import nanoseconds
+from policy.schemas import Schemas
+
+table_bytes_max: Final = 1 * limits.MIB
+
+home: Final = Path(__file__).parent
+
+Rows = dict[str, dict[str, Json]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule, as its METADATA states it. Times are ns since 1970 UTC; a rule without a first day is a draft."""
+
+    id: str
+    title: str
+    stage: str
+    effect: str
+    citations: tuple[str, ...]
+    status: str
+    review_by: str
+    from_ns: int | None
+    until_ns: int | None
+
+    def in_force(self, now_ns: int) -> bool:
+        """Whether from <= now < until."""
+        if self.from_ns is None or now_ns < self.from_ns:
+            return False
+        return self.until_ns is None or now_ns < self.until_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """Rules by path, tables by name, and what both are called."""
+
+    rules: dict[str, bytes]
+    tables: dict[str, dict[str, Json]]
+    schemas: Schemas
+    revisions: Revisions
+
+    @classmethod
+    def load(cls, folder: Path = home) -> "Bundle":
+        """Read `rego/`, `data/` and `schema/` below a folder. Raises `FieldInvalid` or `Bug` where one is wrong."""
+        schemas = Schemas.load(folder / "schema")
+        rules = {
+            path.relative_to(folder / "rego").as_posix(): path.read_bytes()
+            for path in sorted((folder / "rego").rglob("*.rego"))
+            if not path.name.endswith("_test.rego")
+        }
+        tables = {path.stem: _table(path, schemas) for path in sorted((folder / "data").glob("*.json"))}
+        if not rules or not tables:
+            raise Bug(detail=f"no policy below {folder}")
+        return cls(
+            rules=rules,
+            tables=tables,
+            schemas=schemas,
+            revisions=Revisions(
+                rules=_listing(rules), data=_listing({name: canonical(table) for name, table in tables.items()})
+            ),
+        )
+
+    @property
+    def revision(self) -> str:
+        """The name of rules and data together, `sha256:` and 64 hex digits."""
+        return "sha256:" + hashlib.sha256(f"{self.revisions.rules}\n{self.revisions.data}".encode()).hexdigest()
+
+    def rows(self, table: str) -> Rows:
+        """The rows of a table, by their keys."""
+        rows = self.tables[table]["rows"]
+        if not isinstance(rows, dict):
+            raise Bug(detail=f"{table} has no rows")
+        return {key: row for key, row in rows.items() if isinstance(row, dict)}
+
+    def catalogue(self) -> tuple[Rule, ...]:
+        """Every rule, by id."""
+        return tuple(_rule(name, row) for name, row in sorted(self.rows("rules").items()))
+
+    def rules_in_force(self, *, stage: str, now_ns: int) -> tuple[str, ...]:
+        """The ids that an answer of this stage (`job` or `runner`) must have evaluated at a time, sorted."""
+        return tuple(rule.id for rule in self.catalogue() if rule.stage == stage and rule.in_force(now_ns))
+
+    def overdue(self, now_ns: int) -> tuple[str, ...]:
+        """The rows (`table/row`) and rules whose day of review has passed, sorted."""
+        found = []
+        for name, table in self.tables.items():
+            dated = {name: table} if "review_by" in table else {f"{name}/{k}": r for k, r in _rows_of(table).items()}
+            found += [key for key, row in dated.items() if _is_past(row, now_ns)]
+        return tuple(sorted(found))
+
+    def data(self) -> dict[str, Json]:
+        """The data document that an engine loads: every table, and the revisions, under `carnet.tables`."""
+        revisions: Json = {"rules": self.revisions.rules, "data": self.revisions.data}
+        return {"carnet": {"tables": {**self.tables, "revisions": revisions}}}
+
+    def write(self, folder: Path) -> None:
+        """Write an OPA bundle directory: rules, data.json, and a manifest with the revision and the roots."""
+        for path, text in self.rules.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(text)
+        (folder / "data.json").write_bytes(canonical(self.data()))
+        manifest: Json = {"revision": self.revision, "roots": ["carnet", "system/authz"], "rego_version": 1}
+        (folder / ".manifest").write_bytes(canonical(manifest))
+
+
+def _table(path: Path, schemas: Schemas) -> dict[str, Json]:
+    data = path.read_bytes()
+    parse(data, bytes_max=table_bytes_max)
+    table: dict[str, Json] = json.loads(data)
+    schemas.check(f"data/{path.stem}", table)
+    return table
+
+
+def _listing(files: dict[str, bytes]) -> str:
+    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items())]
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _rule(name: str, row: dict[str, Json]) -> Rule:
+    citations = row["citations"]
+    return Rule(
+        id=name,
+        title=str(row["title"]),
+        stage=str(row["stage"]),
+        effect=str(row["effect"]),
+        citations=tuple(str(c) for c in citations) if isinstance(citations, list) else (),
+        status=str(row["status"]),
+        review_by=str(row["review_by"]),
+        from_ns=_time(row["effective_from_ns"]),
+        until_ns=_time(row["effective_to_ns"]),
+    )
+
+
+def _time(value: Json) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _rows_of(table: dict[str, Json]) -> Rows:
+    rows = table.get("rows")
+    return {key: row for key, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
+
+
+def _is_past(row: dict[str, Json], now_ns: int) -> bool:
+    day = row.get("review_by")
+    return isinstance(day, str) and nanoseconds(day) <= now_ns

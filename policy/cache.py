@@ -1,0 +1,98 @@
+"""CachedPolicy: stage 1 asked once for all jobs that are equal in what policy reads.
+
+- The key is the digest of the facets and the revisions of rules and data; an answer serves from the time it was asked
+  at until its own `valid_until_ns`, which is the earliest day that its evaluation looked at. So the cache is exact.
+- Identical questions that come at once become one. Failures are never kept. Stage 2 is never kept.
+- At most `entries_max` answers; the one that was not used for longest goes first.
+
+    engine = CachedPolicy(engine=OpaServer(...))
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict
+from carnet.core.runner import RunnerFacts
+from policy.engine import JobQuery, PolicyEngine
+
+entries_max: Final = 4096
+
+_Key = tuple[bytes, Revisions]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    asked_ns: int
+    answer: asyncio.Task[DecisionBody]
+
+    def serves(self, now_ns: int) -> bool:
+        if now_ns < self.asked_ns:
+            return False
+        if not self.answer.done():
+            return True
+        if self.answer.cancelled() or self.answer.exception() is not None:
+            return False
+        return now_ns < self.answer.result().valid_until_ns
+
+
+class CachedPolicy:
+    """A `PolicyEngine` around another one."""
+
+    def __init__(self, *, engine: PolicyEngine) -> None:
+        self._engine = engine
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return self._engine.name
+
+    @property
+    def version(self) -> str:
+        """The engine's version."""
+        return self._engine.version
+
+    @property
+    def revisions(self) -> Revisions:
+        """The engine's revisions."""
+        return self._engine.revisions
+
+    async def decide(self, query: JobQuery) -> DecisionBody:
+        """Stage 1, from the cache where an answer holds at the query's time. Raises what the engine raises."""
+        key = (query.facets_digest, self._engine.revisions)
+        entry = self._entries.get(key)
+        if entry is None or not entry.serves(query.now_ns):
+            entry = self._ask(key, query)
+        self._entries.move_to_end(key)
+        # Shielded: one caller that goes away does not take the answer from the others.
+        body = await asyncio.shield(entry.answer)
+        if query.now_ns >= body.valid_until_ns:
+            return await self._engine.decide(query)
+        return body
+
+    async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
+        """Stage 2, always from the engine."""
+        return await self._engine.judge(query, runners)
+
+    async def close(self) -> None:
+        """Forget every answer, and close the engine."""
+        entries, self._entries = self._entries, OrderedDict()
+        for entry in entries.values():
+            entry.answer.cancel()
+        await self._engine.close()
+
+    def _ask(self, key: _Key, query: JobQuery) -> _Entry:
+        task = asyncio.create_task(self._engine.decide(query), name="policy-decide")
+        entry = _Entry(asked_ns=query.now_ns, answer=task)
+        self._entries[key] = entry
+        task.add_done_callback(lambda done: self._drop_failure(key, entry, done))
+        while len(self._entries) > entries_max:
+            self._entries.popitem(last=False)
+        return entry
+
+    def _drop_failure(self, key: _Key, entry: _Entry, done: asyncio.Task[DecisionBody]) -> None:
+        failed = done.cancelled() or done.exception() is not None
+        if failed and self._entries.get(key) is entry:
+            del self._entries[key]

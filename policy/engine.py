@@ -1,0 +1,162 @@
+"""PolicyEngine: the one question that the gateway has for policy, in two stages, and what it sends along.
+
+- Stage 1 (`decide`) hears the job's facts and what the gateway adds, and answers with a whole decision body. Stage 2
+  (`judge`) hears a short list of runners as well, in one batch, and answers for each, in the order asked.
+- Only the facets that rules read go in: an answer is the same for all jobs that are equal in them.
+- Time goes in as `now_ns` and never comes out: on replay the body is equal byte for byte.
+- Whatever goes wrong with an engine is `PolicyEngineUnavailable`; there is no answer that was not checked.
+
+    body = await engine.decide(JobQuery(facts=facts, gateway=gateway_facts, now_ns=now))
+    verdicts = await engine.judge(query, runners)
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict
+from carnet.core.document import Json, canonical
+from carnet.core.facts import JobFacts
+from carnet.core.runner import RunnerFacts
+
+
+class Screening(StrEnum):
+    """What denied-party screening said of the requester. `off`: this gateway screens nobody, and decisions say so."""
+
+    CLEAR = "clear"
+    HIT = "hit"
+    UNKNOWN = "unknown"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayFacts:
+    """What the gateway adds to a job's facts. The ids are opaque; the digest is shown to the client."""
+
+    issuer: str
+    subject: str
+    tenant: str
+    roles: tuple[str, ...]
+    screening: Screening
+
+    def document(self) -> bytes:
+        """The canonical bytes of `carnet.gateway-facts/v1`."""
+        requester: Json = {
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "tenant": self.tenant,
+            "roles": [*sorted(self.roles)],
+        }
+        return canonical(
+            {"schema": "carnet.gateway-facts/v1", "requester": requester, "screening": self.screening.value}
+        )
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over the document's bytes, 32 bytes."""
+        return hashlib.sha256(self.document()).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobQuery:
+    """One job, as policy hears of it, at a time in ns since 1970 UTC."""
+
+    facts: JobFacts
+    gateway: GatewayFacts
+    now_ns: int
+
+    def facets(self) -> dict[str, Json]:
+        """The part of the facts that rules read. A rule that needs another fact adds it here and to the schema."""
+        return {
+            "job": {
+                "purpose": self.facts.purpose,
+                "controller": _controller(self.facts),
+                "data": _data(self.facts),
+                "transfer": _transfer(self.facts),
+                "constraints": _constraints(self.facts),
+            },
+            "gateway": {"screening": self.gateway.screening.value},
+        }
+
+    @property
+    def facets_digest(self) -> bytes:
+        """SHA-256 over the canonical facets, 32 bytes: what a stage-1 answer depends on, but for the time."""
+        return hashlib.sha256(canonical(self.facets())).digest()
+
+    def document(self, runners: tuple[RunnerFacts, ...] = ()) -> dict[str, Json]:
+        """The document `carnet.input/v1`; with runners for stage 2."""
+        context: Json = {"now_ns": self.now_ns}
+        found: dict[str, Json] = {"schema": "carnet.input/v1", "context": context, **self.facets()}
+        return found | {"runners": [json.loads(runner.document()) for runner in runners]} if runners else found
+
+
+class PolicyEngine(Protocol):
+    """An engine that answers with checked documents, or raises `PolicyEngineUnavailable`, and nothing else."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name, as the decision record gives it."""
+
+    @property
+    def version(self) -> str:
+        """The version that gave the last answer, or `unknown` before the first."""
+
+    @property
+    def revisions(self) -> Revisions:
+        """The rules and the data that every answer is from."""
+
+    async def decide(self, query: JobQuery) -> DecisionBody:
+        """Stage 1: where the job may run, under which obligations, and why."""
+
+    async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
+        """Stage 2: each runner of a short list (at most `limits.shortlist_max`), in the order given."""
+
+    async def close(self) -> None:
+        """Let go of everything. The engine is not used afterwards."""
+
+
+def _controller(facts: JobFacts) -> Json:
+    return {
+        "country": facts.controller.country,
+        "sectors": list(facts.controller.sectors),
+        "public_body": facts.controller.public_body,
+    }
+
+
+def _data(facts: JobFacts) -> Json:
+    return {
+        "classes": list(facts.data.classes),
+        "subject_jurisdictions": list(facts.data.subject_jurisdictions),
+        "origin_jurisdiction": facts.data.origin_jurisdiction,
+        "pseudonymised": facts.data.pseudonymised,
+    }
+
+
+def _transfer(facts: JobFacts) -> Json:
+    return {
+        "mechanisms": [
+            {
+                "type": mechanism.type,
+                "importer": mechanism.importer,
+                "countries": list(mechanism.countries),
+                "assessment_completed": mechanism.assessment_completed,
+                "expires_ns": mechanism.expires_ns,
+            }
+            for mechanism in facts.transfer.mechanisms
+        ],
+        "importers": [
+            {"entity": importer.entity, "dpf_certified": importer.dpf_certified}
+            for importer in facts.transfer.importers
+        ],
+    }
+
+
+def _constraints(facts: JobFacts) -> Json:
+    return {
+        "only": list(facts.constraints.only),
+        "never": list(facts.constraints.never),
+        "parent_never": list(facts.constraints.parent_never),
+        "isolation_min": facts.constraints.isolation_min,
+    }

@@ -1,0 +1,171 @@
+# METADATA
+# title: Stage 1, the whole decision on one job
+# description: |
+#   Each regime yields sets of places; what is permitted is every place less their union. The body is defined only if
+#   every rule in force was evaluated and every rule that decided explains itself: anything missing leaves it undefined,
+#   and undefined is a refusal.
+# scope: package
+package carnet.main
+
+import data.carnet.baseline
+import data.carnet.catalogue
+import data.carnet.constraints
+import data.carnet.exposure
+import data.carnet.gdpr
+import data.carnet.ofac
+import data.carnet.places
+import data.carnet.tables
+
+evaluated_blocks := object.union_n([baseline.blocked, constraints.blocked, gdpr.blocked, ofac.blocked])
+
+evaluated_warnings := object.union_n([baseline.warned, gdpr.warned])
+
+evaluated_duties := object.union_n([baseline.obliged, constraints.obliged, gdpr.obliged])
+
+explained := object.union_n([
+	baseline.explained,
+	constraints.explained,
+	exposure.explained,
+	gdpr.explained,
+	ofac.explained,
+])
+
+blocked := {id: places |
+	some id, places in evaluated_blocks
+	id in catalogue.in_force
+	count(places) > 0
+}
+
+permitted := places.universe - union({found | some found in blocked})
+
+# What the answer may be asked about: the places that `only` names, or all of them.
+# A region that has a country code of its own is shown by that code.
+asked(found) := {place |
+	some place in found
+	constraints.asked(place)
+	not shown_by_code(place)
+}
+
+shown_by_code(place) if {
+	is_string(tables.regions.rows[place].same_as)
+	not place in places.named
+}
+
+# Where `only` is the one limit that keeps a place out.
+only_limit := object.get(blocked, "ORG-ONLY", set()) - union({found | some id, found in blocked; id != "ORG-ONLY"})
+
+# A rule that blocks every place has a reason that names none.
+everywhere := {id | some id, found in blocked; count(places.universe - found) == 0}
+
+deciding := object.union(
+	{id: set() | some id in everywhere},
+	{id: found |
+		some id, whole in blocked
+		not id in everywhere
+		found := relevant(id, whole)
+		count(found) > 0
+	},
+)
+
+relevant(id, found) := only_limit if {
+	id == "ORG-ONLY"
+} else := asked(found)
+
+denials := [catalogue.reason(id, "deny", deciding[id], explained[id]) |
+	some id in array.concat(sort(object.keys(deciding) - {"ORG-ONLY"}), ["ORG-ONLY"])
+	deciding[id]
+]
+
+warnings := [catalogue.reason(id, "warn", shown(found), explained[id]) |
+	some id in sort(object.keys(evaluated_warnings))
+	id in catalogue.in_force
+	found := evaluated_warnings[id] & permitted
+	count(found) > 0
+]
+
+shown(found) := found - {place | some place in permitted; count(permitted - found) == 0}
+
+duties := {object.union(duty, {"rule": id}) |
+	some id, found in evaluated_duties
+	id in catalogue.in_force
+	some duty in found
+}
+
+duty_reasons := [catalogue.reason(id, "oblige", set(), explained[id]) |
+	some id in sort({duty.rule | some duty in duties})
+]
+
+# One duty a type: the strictest, and of equals the first by rule.
+obligations := [object.union(duty, {
+	"citations": tables.rules.rows[duty.rule].citations,
+	"enforcer": tables.settings.obligations[duty.type].enforcer,
+}) |
+	some type in sort({duty.type | some duty in duties})
+	duty := strictest(type)
+]
+
+strictest(type) := [duty |
+	some rule in sort({duty.rule | some duty in duties})
+	some duty in duties
+	duty.rule == rule
+	duty.type == type
+	weight(duty) == max({weight(other) | some other in duties; other.type == type})
+][0]
+
+weight(duty) := 0 - duty.value if tables.settings.obligations[duty.type].strictest == "least"
+
+weight(duty) := duty.value if tables.settings.obligations[duty.type].strictest == "greatest"
+
+weight(duty) := tables.settings.isolation[duty.value] if {
+	tables.settings.obligations[duty.type].strictest == "isolation"
+}
+
+default verdict := "deny"
+
+verdict := "permit" if count(permitted) > 0
+
+rules_evaluated := catalogue.in_force & (object.keys(evaluated_blocks) | (object.keys(evaluated_warnings) | object.keys(evaluated_duties)))
+
+# The lists that rules look for members in: a missing one would look like an empty one.
+shaped if {
+	every list in [
+		input.job.constraints.only,
+		input.job.constraints.never,
+		input.job.constraints.parent_never,
+		input.job.data.classes,
+		input.job.data.subject_jurisdictions,
+		input.job.transfer.importers,
+		input.job.transfer.mechanisms,
+	] {
+		is_array(list)
+	}
+	is_number(input.context.now_ns)
+}
+
+complete if {
+	shaped
+	rules_evaluated == catalogue.ids("job", "deny") | (catalogue.ids("job", "warn") | catalogue.ids("job", "oblige"))
+	every id, _ in blocked {
+		explained[id]
+	}
+	count(obligations) == count({duty.type | some duty in duties})
+}
+
+valid_until_ns := catalogue.valid_until(baseline.dates | (constraints.dates | (exposure.dates | (gdpr.dates | ofac.dates))))
+
+body := {
+	"schema": "carnet.decision/v1",
+	"verdict": verdict,
+	"permitted": sort(permitted),
+	"blocked": {id: sort(found) | some id, found in blocked},
+	"obligations": obligations,
+	"reasons": array.concat(denials, array.concat(duty_reasons, warnings)),
+	"rules_evaluated": sort(rules_evaluated),
+	"unverified_rows_used": sort(baseline.rows | (constraints.rows | (exposure.rows | (gdpr.rows | ofac.rows)))),
+	"valid_until_ns": valid_until_ns,
+	"revisions": tables.revisions,
+	"disclaimer": tables.settings.disclaimer,
+} if {
+	input.schema == "carnet.input/v1"
+	complete
+}

@@ -1,0 +1,22 @@
+# METADATA
+# title: What the gateway may ask of OPA
+# description: The two questions, and health. Nothing is read, nothing is ever uploaded.
+# scope: package
+package system.authz
+
+default allow := false
+
+questions := {
+	["v1", "data", "carnet", "main", "body"],
+	["v1", "data", "carnet", "runners", "answer"],
+}
+
+allow if {
+	input.method == "POST"
+	input.path in questions
+}
+
+allow if {
+	input.method == "GET"
+	input.path == ["health"]
+}

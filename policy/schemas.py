@@ -1,0 +1,42 @@
+"""The JSON Schemas of `policy/schema`: the contract with officers and with engines.
+
+- What goes into an engine is checked before it is asked, what comes out before it is believed, data when it is loaded.
+- `$ref` is not used, so nothing is ever fetched.
+
+    Schemas.load(root).check("input", document)
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import jsonschema
+
+from carnet.core.document import Json
+from carnet.core.errors import FieldInvalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schemas:
+    """Compiled schemas by name: `input`, `decision`, `verdicts`, and `data/NAME` for each table."""
+
+    compiled: dict[str, jsonschema.Draft202012Validator]
+
+    @classmethod
+    def load(cls, folder: Path) -> "Schemas":
+        """Read every schema below a folder."""
+        found = {}
+        for path in sorted(folder.rglob("*.json")):
+            schema = json.loads(path.read_bytes())
+            jsonschema.Draft202012Validator.check_schema(schema)
+            found[path.relative_to(folder).with_suffix("").as_posix()] = jsonschema.Draft202012Validator(schema)
+        return cls(compiled=found)
+
+    def check(self, name: str, document: Json) -> None:
+        """Raise `FieldInvalid` with the path of a fault, never with its value; also where no schema has the name."""
+        validator = self.compiled.get(name)
+        if validator is None:
+            raise FieldInvalid(f"{name} has no schema", metadata={"field": name})
+        fault = next(validator.iter_errors(document), None)
+        if fault is not None:
+            raise FieldInvalid(f"{fault.json_path} is not as {name} must be", metadata={"field": fault.json_path})

@@ -1,0 +1,5 @@
+"""Fixtures of the cage: a real engine and real images."""
+
+from tests.fixtures.cage import base_image, busybox_image, engine
+
+__all__ = ["base_image", "busybox_image", "engine"]

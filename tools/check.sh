@@ -1,0 +1,60 @@
+# ./dev check: every step is named and runs, whatever the ones before it said; the end tells which failed.
+# shellcheck shell=sh
+
+check() {
+    failed=
+    step "ruff check" .venv/bin/ruff check .
+    step "ruff format" .venv/bin/ruff format --check .
+    step "mypy" .venv/bin/mypy
+    step "generated code is current" generated_is_current
+    step "buf lint" lint_protos
+    step "buf breaking" compare_protos
+    step "opa check" "$CARNET_OPA" check --strict policy/rego
+    step "opa fmt" "$CARNET_OPA" fmt --list --fail policy/rego
+    step "opa test" "$CARNET_OPA" test policy/rego policy/data
+    step "shellcheck" check_shell
+    [ -z "$failed" ] || say "failed:$failed"
+    [ -z "$failed" ]
+}
+
+step() {
+    name=$1
+    shift
+    printf '%s\n' "== $name"
+    "$@" </dev/null || failed="$failed $name;"
+}
+
+lint_protos() { buf_over_image lint; }
+
+# Before the first release the protocol may still change; from then on, never under those who use it.
+compare_protos() {
+    released=$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null) || {
+        echo "skipped: no release to compare with yet"
+        return 0
+    }
+    old=$(mktemp -d)
+    git archive "$released" proto/carnet | tar -x -C "$old" && generator "$old/old.binpb" --image --root "$old/proto" &&
+        buf_over_image breaking --against "$old/old.binpb"
+    code=$?
+    rm -rf "$old"
+    return $code
+}
+
+# buf_over_image VERB [OPTION...]: on the descriptor image of our protos and all they import.
+buf_over_image() {
+    verb=$1
+    shift
+    scratch=$(mktemp -d)
+    generator "$scratch/image.binpb" --image && .venv/bin/buf "$verb" "$scratch/image.binpb" --config buf.yaml "$@"
+    code=$?
+    rm -rf "$scratch"
+    return $code
+}
+
+check_shell() {
+    have shellcheck || {
+        echo "skipped: shellcheck is not installed"
+        return 0
+    }
+    shellcheck -x -a -e SC2015 dev .ci/run
+}

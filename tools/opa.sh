@@ -1,0 +1,70 @@
+# A real OPA, exported as CARNET_OPA: $CARNET_OPA or PATH, else the pinned release, else built by a new enough Go.
+# shellcheck shell=sh
+
+opa_version=1.22.2
+opa_version_min=1.21.3
+opa_go_version_min=1.26.0 # what OPA's go.mod asks for
+opa_module_sum=h1:WzqReKk2VjcvBN/NQTlcIxKqFPKpzIdb6KYMHzPEbe0=
+
+opa_up() {
+    CARNET_OPA=$(find_opa) || {
+        opa_folder=$cache/opa-$opa_version
+        release_opa || build_opa || opa_is_missing
+        CARNET_OPA=$opa_folder/opa
+    }
+    export CARNET_OPA
+}
+
+find_opa() {
+    for found in "${CARNET_OPA:-}" "$(command -v opa)" "$cache/opa-$opa_version/opa"; do
+        [ -x "$found" ] && at_least "$opa_version_min" "$("$found" version | sed -n 's/^Version: *//p')" &&
+            echo "$found" && return
+    done
+    return 1
+}
+
+# The asset's checksum is in tools/opa.sha256, or the asset is not fetched.
+release_opa() {
+    asset=$(opa_asset) && sum=$(awk -v asset="$asset" '$2 == asset { print $1 }' tools/opa.sha256) && [ -n "$sum" ] ||
+        return 1
+    say "fetching OPA $opa_version ($asset)"
+    mkdir -p "$opa_folder"
+    python3 tools/fetch.py "https://github.com/open-policy-agent/opa/releases/download/v$opa_version/$asset" \
+        "$opa_folder/opa.part" "$sum" && chmod 755 "$opa_folder/opa.part" && mv "$opa_folder/opa.part" "$opa_folder/opa"
+}
+
+opa_asset() {
+    case $(uname -s)/$(uname -m) in
+    Linux/x86_64) echo opa_linux_amd64_static ;;
+    Linux/aarch64) echo opa_linux_arm64_static ;;
+    Darwin/x86_64) echo opa_darwin_amd64 ;;
+    Darwin/arm64) echo opa_darwin_arm64_static ;;
+    *) return 1 ;;
+    esac
+}
+
+build_opa() {
+    go_is_new_enough || return 1
+    say "building OPA $opa_version with $(command -v go): some minutes, once"
+    mkdir -p "$opa_folder/part"
+    GOBIN=$opa_folder/part GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-trimpath \
+        go install "github.com/open-policy-agent/opa@v$opa_version" >"$opa_folder/log" 2>&1 || {
+        tail -n 5 "$opa_folder/log" >&2
+        return 1
+    }
+    go version -m "$opa_folder/part/opa" | grep -qF "$opa_module_sum" ||
+        fail "OPA $opa_version was built from sources that are not the pinned ones"
+    mv "$opa_folder/part/opa" "$opa_folder/opa"
+}
+
+# GOTOOLCHAIN=local: the Go that is installed, not one that it would fetch for itself.
+go_is_new_enough() {
+    have go && at_least "$opa_go_version_min" "$(GOTOOLCHAIN=local go env GOVERSION | sed 's/^go//; s/ .*//')"
+}
+
+opa_is_missing() {
+    fail "missing: OPA $opa_version_min or newer. Any of three ways brings it:
+  1. put an opa on PATH, or name it in CARNET_OPA (https://www.openpolicyagent.org/docs#1-download-opa);
+  2. let this command fetch release $opa_version: it needs https://github.com and this platform's line in tools/opa.sha256;
+  3. install Go $opa_go_version_min or newer (https://go.dev/dl/): this command then builds OPA $opa_version. Older Go will not do."
+}
