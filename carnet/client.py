@@ -20,107 +20,41 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import grpc.aio
 
 from carnet import proof
+from carnet.answers import Denied, Event, JobPage, JobSummary, Outcome, Prepared, Rejection, ended_without_receipt
 from carnet.authorship import open_written
 from carnet.context import Context
 from carnet.core import limits
-from carnet.core.decision import Reason, Verdict, check_record, check_usable, recipients_max
+from carnet.core.decision import check_record, check_usable, recipients_max
 from carnet.core.envelope import result_key
-from carnet.core.errors import (
-    CarnetError,
-    NoCapacity,
-    PeerError,
-    PolicyDenied,
-    StatementInvalid,
-)
+from carnet.core.errors import CarnetError, NoCapacity, PeerError, StatementInvalid, TokenInvalid
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState, Manifest
-from carnet.core.receipt import ExitClass
-from carnet.inbox import Attempt, LogLine, ResultFile, ResultReader
+from carnet.inbox import Attempt, LogLine, ResultReader
 from carnet.outbox import SealedJob, TenantKeys, Work, seal
 from carnet.proof import VerifiedReceipt
 from carnet.rpc import calling
 from carnet.tls import channel_credentials, open_channel
 from carnet.v1 import jobs_pb2
-from carnet.v1.jobs_pb2_grpc import JobsAsyncStub, JobsStub
+from carnet.v1.jobs_pb2_grpc import JobsStub
 from carnet.verdict import Decided, check_commits, open_decision, open_logged
 from carnet.vetting import VettedRunner, presented_from, vet
 from carnet.wire import logged_from_proto, signed_from_proto, signed_to_proto
 
+if TYPE_CHECKING:
+    from carnet.v1.jobs_pb2_grpc import JobsAsyncStub  # in the stubs only
+
+if TYPE_CHECKING:  # a name that the generated stubs have, and the generated module has not
+    from carnet.v1.jobs_pb2_grpc import JobsAsyncStub
+
 unary_seconds: Final = 20.0
 result_seconds: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
-    """A runner that will not be used, and why; `by` says whether the gateway or the client itself turned it down."""
-
-    runner: str
-    jurisdiction: str
-    reason: str
-    text: str
-    by: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """The answer to prepare: the decision, the runners that the client itself vetted, and what was turned down."""
-
-    facts: JobFacts
-    decided: Decided
-    runners: tuple[VettedRunner, ...]
-    rejected: tuple[Rejection, ...]
-
-    @property
-    def denied(self) -> bool:
-        """Whether policy permits the job nowhere."""
-        return self.decided.body.verdict is not Verdict.PERMIT
-
-
-class Denied(PolicyDenied):
-    """Policy does not permit this job."""
-
-    def __init__(self, prepared: Prepared) -> None:
-        super().__init__(metadata={"verdict": prepared.decided.body.verdict})
-        self.prepared = prepared
-
-    @property
-    def reasons(self) -> tuple[Reason, ...]:
-        """What each rule did."""
-        return self.prepared.decided.body.reasons
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One thing that happened to a job."""
-
-    index: int
-    time_ns: int
-    kind: str
-    state: JobState
-    attempt: int
-    runner: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a job ended: its receipt, verified, the receipt file, and the opened results."""
-
-    name: str
-    receipt: VerifiedReceipt
-    receipt_file: bytes
-    results: tuple[ResultFile, ...]
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the job itself succeeded."""
-        return self.receipt.receipt.exit_class is ExitClass.SUCCEEDED
+silence_seconds_max: Final = 300.0
 
 
 Observer = Callable[[Event | LogLine], None]
@@ -206,12 +140,16 @@ class Client:
         manifest = manifest or await self.manifest(name)
         position = jobs_pb2.WatchJobRequest(name=name)
         attempt: Attempt | None = None
+        heard = time.monotonic()
         while True:
             try:
                 async with aclosing(self._watch(position)) as items:
                     async for item in items:
+                        heard = time.monotonic()
                         if item.HasField("started"):
-                            attempt = self._attempt(item.started, manifest)
+                            # A stream that was taken up says again which attempt this is; its log goes on.
+                            if attempt is None or attempt.number != item.started.attempt:
+                                attempt = self._attempt(item.started, manifest)
                         elif item.HasField("log"):
                             position.log_index = item.log.index + 1
                             if attempt is not None and (line := attempt.open(item.log)) is not None:
@@ -224,7 +162,7 @@ class Client:
                                 return
                 await asyncio.sleep(0.2)
             except CarnetError as error:
-                if error.reason != "GATEWAY_UNAVAILABLE":
+                if error.reason != "GATEWAY_UNAVAILABLE" or time.monotonic() - heard > silence_seconds_max:
                     raise
                 await asyncio.sleep(1)
 
@@ -264,28 +202,42 @@ class Client:
             raise ended_without_receipt(last)
         return await self.result(name, directory)
 
-    async def job(self, name: str) -> jobs_pb2.Job:
-        """One job, with what its owner needs to add recipients."""
+    async def receipt(self, name: str) -> Outcome:
+        """What `result` proves of a job that has ended, with none of its results fetched."""
         async with calling():
-            return await self._jobs.GetJob(
-                jobs_pb2.GetJobRequest(name=name), timeout=unary_seconds, metadata=self._metadata()
+            call = self._jobs.FetchResult(
+                jobs_pb2.FetchResultRequest(name=name), timeout=unary_seconds, metadata=self._metadata()
             )
+            try:
+                async for part in call:
+                    if not part.HasField("receipt"):
+                        break
+                    verified = proof.verify(part.receipt, pins=self._context.pins)
+                    return Outcome(name=name, receipt=verified, receipt_file=proof.to_file(part.receipt), results=())
+            finally:
+                call.cancel()
+        raise StatementInvalid("The gateway sent no receipt.")
 
-    async def jobs(self, *, page_size: int = 0, page_token: str = "") -> jobs_pb2.ListJobsResponse:
-        """The tenant's jobs, newest first."""
+    async def job(self, name: str) -> JobSummary:
+        """How one job stands, by the gateway's word."""
+        return _summary(await self._job(name))
+
+    async def jobs(self, *, page_size: int = 0, page_token: str = "") -> JobPage:
+        """The tenant's jobs, newest first, by the gateway's word."""
         request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
         async with calling():
-            return await self._jobs.ListJobs(request, timeout=unary_seconds, metadata=self._metadata())
+            page = await self._jobs.ListJobs(request, timeout=unary_seconds, metadata=self._metadata())
+        return JobPage(jobs=tuple(_summary(job) for job in page.jobs), next_page_token=page.next_page_token)
 
-    async def cancel(self, name: str) -> jobs_pb2.Job:
+    async def cancel(self, name: str) -> JobSummary:
         """Stop a job. Raises `JobNotCancellable` when it has ended."""
         request = jobs_pb2.CancelJobRequest(name=name, request_id=str(uuid.uuid4()))
         async with calling():
-            return await self._jobs.CancelJob(request, timeout=unary_seconds, metadata=self._metadata())
+            return _summary(await self._jobs.CancelJob(request, timeout=unary_seconds, metadata=self._metadata()))
 
     async def manifest(self, name: str) -> Manifest:
         """The job's manifest, as this tenant signed it."""
-        job = await self.job(name)
+        job = await self._job(name)
         written = open_written(
             self._own.key_set,
             signed_from_proto(job.manifest),
@@ -300,12 +252,25 @@ class Client:
         return self._keys
 
     @property
-    def _jobs(self) -> JobsAsyncStub:
+    def _jobs(self) -> "JobsAsyncStub":
         assert self._channel is not None, "use the client in `async with`"
         return JobsStub(self._channel)
 
+    async def _job(self, name: str) -> jobs_pb2.Job:
+        async with calling():
+            return await self._jobs.GetJob(
+                jobs_pb2.GetJobRequest(name=name), timeout=unary_seconds, metadata=self._metadata()
+            )
+
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", "Bearer " + self._context.token.read_text().strip()),)
+        path = self._context.token
+        try:
+            token = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenInvalid(f"The token file {path} can not be read.") from error
+        if not token or not token.isprintable():
+            raise TokenInvalid(f"The token file {path} holds no token.")
+        return (("authorization", "Bearer " + token),)
 
     def _vet(
         self, candidates: Iterable[jobs_pb2.Candidate], decided: Decided, facts: JobFacts
@@ -354,26 +319,37 @@ def check_candidate(runner: VettedRunner, decided: Decided, facts: JobFacts, *, 
     raise StatementInvalid("The signed decision does not permit this runner with this card.")
 
 
-def ended_without_receipt(last: Event | None) -> CarnetError:
-    """The error for a job that ended with no receipt to fetch."""
-    if last is None:
-        return StatementInvalid("The gateway ended the watch without an event.")
-    if last.state is JobState.DENIED:
-        return PolicyDenied(metadata={"state": last.state})
-    return NoCapacity(f"The job ended {last.state} ({last.reason}).", metadata={"state": last.state})
-
-
 def _event(message: jobs_pb2.JobEvent) -> Event:
-    state = jobs_pb2.Job.State.Name(message.state)
     return Event(
         index=message.index,
         time_ns=message.time_ns,
         kind=message.kind,
-        state=JobState[state],
+        state=_state(message.state),
         attempt=message.attempt,
         runner=message.runner,
         reason=message.reason,
     )
+
+
+def _summary(message: jobs_pb2.Job) -> JobSummary:
+    return JobSummary(
+        name=message.name,
+        state=_state(message.state),
+        created_ns=message.created_ns,
+        updated_ns=message.updated_ns,
+        attempt=message.attempt,
+        runner=message.runner,
+        jurisdiction=message.jurisdiction,
+        reason=message.reason,
+        manifest_digest=message.manifest_digest,
+    )
+
+
+def _state(number: "jobs_pb2.Job.State.ValueType") -> JobState:
+    try:
+        return JobState[jobs_pb2.Job.State.Name(number).removeprefix("STATE_")]
+    except (KeyError, ValueError) as error:
+        raise StatementInvalid("The gateway names a state that is not known here.") from error
 
 
 async def _submission(sealed: SealedJob, request_id: str) -> AsyncIterator[jobs_pb2.SubmitJobRequest]:

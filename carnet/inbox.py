@@ -59,6 +59,11 @@ class Attempt:
         self._next = 0
         self._ended = False
 
+    @property
+    def number(self) -> int:
+        """Which attempt of the job this is, from 1."""
+        return self._number
+
     @classmethod
     def open_started(
         cls,

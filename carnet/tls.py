@@ -65,13 +65,21 @@ class PeerCertificate:
 
 def check_peer(auth_context: Mapping[str, Iterable[bytes]], kind: LeafKind, *, now_ns: int) -> PeerCertificate:
     """Judge the peer of one call. Raises `ClientCertificateRequired` or `CredentialInvalid`."""
+    certificate = certificate_from_pem(peer_pem(auth_context))
+    return PeerCertificate(certificate=certificate, leaf=judge_leaf(certificate, kind, now_ns=now_ns))
+
+
+def peer_pem(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
+    """The peer's certificate in PEM, as TLS 1.3 brought it; it was not judged.
+
+    Raises `ClientCertificateRequired`, and `CredentialInvalid` for another version of TLS.
+    """
     pem = _only(auth_context, "x509_pem_cert")
-    if pem is None:
+    if not pem:
         raise ClientCertificateRequired
     if _only(auth_context, "ssl_tls_version") != TLS_VERSION.encode():
         raise CredentialInvalid("The connection must use TLS 1.3.")
-    certificate = certificate_from_pem(pem)
-    return PeerCertificate(certificate=certificate, leaf=judge_leaf(certificate, kind, now_ns=now_ns))
+    return pem
 
 
 def channel_credentials(*, gateway_ca: bytes, certificate: Path, private_key: Path) -> grpc.ChannelCredentials:

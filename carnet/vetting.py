@@ -29,6 +29,7 @@ class Presented:
     ownership: Signed
     card: Signed
     key_statement: Signed
+    older_keys: tuple[Signed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,11 @@ class VettedRunner:
     ownership: Ownership
     card: RunnerCard
     key: KeyStatement
+    older_kids: frozenset[bytes] = frozenset()
+
+    def opens(self, kid: bytes) -> bool:
+        """Whether the runner's process still holds the private part of this key."""
+        return kid == self.key.kid or kid in self.older_kids
 
     @property
     def spiffe_id(self) -> str:
@@ -75,7 +81,21 @@ def vet(presented: Presented, *, anchors: tuple[Anchor, ...], now_ns: int) -> Ve
     check_key_statement(key, identity, now_ns=now_ns)
     card = statements.CARD.open(presented.card, identity.key)
     check_card(card, identity, now_ns=now_ns)
-    return VettedRunner(presented=presented, identity=identity, status=status, ownership=ownership, card=card, key=key)
+    return VettedRunner(
+        presented=presented,
+        identity=identity,
+        status=status,
+        ownership=ownership,
+        card=card,
+        key=key,
+        older_kids=_older_kids(presented, identity, now_ns=now_ns),
+    )
+
+
+def _older_kids(presented: Presented, identity: Identity, *, now_ns: int) -> frozenset[bytes]:
+    opened = (statements.KEY_STATEMENT.open(signed, identity.key) for signed in presented.older_keys)
+    name = str(identity.id)
+    return frozenset(key.kid for key in opened if key.spiffe_id == name and now_ns < key.open_until_ns)
 
 
 def check_card(card: RunnerCard, identity: Identity, *, now_ns: int) -> None:
@@ -97,6 +117,9 @@ def presented_from(message: jobs_pb2.Candidate | runners_pb2.Credentials) -> Pre
         ownership=signed_from_proto(message.ownership),
         card=signed_from_proto(message.card),
         key_statement=signed_from_proto(message.key_statement),
+        older_keys=tuple(signed_from_proto(s) for s in message.older_keys)
+        if isinstance(message, runners_pb2.Credentials)
+        else (),
     )
 
 
@@ -108,6 +131,7 @@ def credentials_of(presented: Presented) -> runners_pb2.Credentials:
         ownership=signed_to_proto(presented.ownership),
         card=signed_to_proto(presented.card),
         key_statement=signed_to_proto(presented.key_statement),
+        older_keys=[signed_to_proto(signed) for signed in presented.older_keys],
     )
 
 

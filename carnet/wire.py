@@ -244,6 +244,12 @@ def logged_from_proto(message: audit_pb2.LoggedEntry) -> Logged:
 
 # --- what the scanner of core may meet ---------------------------------------------------------------------------
 
+# protobuf silently cuts what does not fit a field: 2**32 + 1 would become attempt 1.
+_VALUE_MAX: Final = {
+    FieldDescriptor.TYPE_BOOL: 1,
+    FieldDescriptor.TYPE_UINT32: 2**32 - 1,
+    FieldDescriptor.TYPE_SINT32: 2**32 - 1,
+}
 _LENGTH: Final = frozenset({FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE})
 
 
@@ -259,4 +265,5 @@ def _field_shape(field: FieldDescriptor) -> FieldShape:
         repeated=field.is_repeated,
         message=shape_of(field.message_type) if field.message_type is not None else None,
         text=field.type == FieldDescriptor.TYPE_STRING,
+        value_max=_VALUE_MAX.get(field.type, 2**64 - 1),
     )

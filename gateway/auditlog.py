@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sqlalchemy import Connection
 
 from carnet.core.errors import NotFound, StoreUnavailable
+from carnet.wire import Logged
 from gateway import logtree, queries
-from gateway.records import Logged
 from gateway.store import Store
 
 
@@ -61,6 +61,8 @@ def _prove(connection: Connection, index: int, size: int | None) -> Logged:
         raise NotFound
     signed, note = found
     entry = queries.entry(connection, index)
+    if entry is None:
+        raise NotFound
     steps = logtree.path_places(index, signed)
     nodes = queries.nodes(connection, {place for step in steps for place in step})
     return Logged(entry=entry.data, index=index, path=logtree.path_hashes(steps, nodes), checkpoint=note)

@@ -15,8 +15,9 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, func, insert, select, update
 
 from carnet.core import limits
-from carnet.core.errors import FieldInvalid, JobIdTaken, NotFound, QuotaExceeded, RequestIdReused
+from carnet.core.errors import Bug, FieldInvalid, JobIdTaken, NotFound, QuotaExceeded, RequestIdReused
 from gateway import queries, rows, tables
+from gateway.gathering import Gathering, Remembered
 from gateway.operations import (
     AppendLog,
     Batch,
@@ -48,16 +49,16 @@ _UPDATE_JOB: Final = update(tables.jobs).where(
 )
 
 
-def repeated(connection: Connection, batch: Batch) -> Written | None:
+def repeated(gathering: Gathering, batch: Batch) -> Written | None:
     """What the same batch left when it was done before, if it was. Raises `RequestIdReused`, `JobIdTaken`."""
     for operation in batch.operations:
         match operation:
             case RememberRequest():
-                answer = _remembered(connection, operation)
+                answer = _remembered(gathering, operation)
                 if answer is not None:
                     return Written(applied=False, response=answer)
             case InsertJob(job=job):
-                stored = _stored(connection, job.key)
+                stored = gathering.jobs.get(job.key)
                 if stored is not None:
                     if stored.manifest_digest != job.manifest_digest:
                         raise JobIdTaken
@@ -67,76 +68,76 @@ def repeated(connection: Connection, batch: Batch) -> Written | None:
     return None
 
 
-def carry_out(connection: Connection, batch: Batch) -> tuple[StoredJob, ...]:
+def carry_out(gathering: Gathering, batch: Batch) -> tuple[StoredJob, ...]:
     """Do every operation of a batch, in order; the jobs as they are now stored."""
-    done = [_do(connection, operation) for operation in batch.operations]
+    done = [_do(gathering, operation) for operation in batch.operations]
     return tuple(job for job in done if job is not None)
 
 
-def _do(connection: Connection, operation: Operation) -> StoredJob | None:
+def _do(gathering: Gathering, operation: Operation) -> StoredJob | None:
     match operation:
         case InsertJob():
-            return _insert_job(connection, operation)
+            return _insert_job(gathering, operation)
         case UpdateJob(job=job, events=events):
-            return _update_job(connection, job, events)
+            return _update_job(gathering, job, events)
         case InsertAddendum(key=key, sequence=sequence, statement=statement):
-            cells = {**rows.key_cells(key), "sequence": sequence, "statement": statement}
-            connection.execute(insert(tables.addenda), cells)
+            gathering.add(tables.addenda, {**rows.key_cells(key), "sequence": sequence, "statement": statement})
         case InsertAttempt(attempt=attempt):
-            connection.execute(insert(tables.attempts), rows.attempt_cells(attempt))
-        case SetStart(key=key, attempt=number, start=start):
-            _set_once(connection, queries.attempt(connection, key, number), "start", start)
-        case SetReceipt(key=key, attempt=number, receipt=receipt):
-            _set_once(connection, queries.attempt(connection, key, number), "receipt", receipt)
-        case AppendLog(key=key, attempt=number, records=records):
-            _append_log(connection, queries.attempt(connection, key, number), records)
+            gathering.add(tables.attempts, rows.attempt_cells(attempt))
         case InsertDecision():
-            _insert_decision(connection, operation)
-        case InsertWraps():
-            _insert_wraps(connection, operation)
-        case DeleteWraps(key=key):
-            connection.execute(delete(tables.wraps).where(_of(tables.wraps, key)))
+            _insert_decision(gathering, operation)
+        case InsertWraps(key=key, wraps=wraps):
+            gathering.add(tables.wraps, *(rows.wrap_cells(key, wrap) for wrap in wraps))
         case RememberRequest():
-            _remember(connection, operation)
-        case ForgetRequests(before_ns=before_ns):
-            connection.execute(delete(tables.requests).where(tables.requests.c.created_ns < before_ns))
+            _remember(gathering, operation)
+        case _:
+            _do_now(gathering.connection, operation)
     return None
 
 
-def _insert_job(connection: Connection, operation: InsertJob) -> StoredJob:
+def _do_now(connection: Connection, operation: Operation) -> None:
+    match operation:
+        case SetStart(key=key, attempt=number, start=start):
+            _set_once(connection, _attempt(connection, key, number), "start", start)
+        case SetReceipt(key=key, attempt=number, receipt=receipt):
+            _set_once(connection, _attempt(connection, key, number), "receipt", receipt)
+        case AppendLog(key=key, attempt=number, records=records):
+            _append_log(connection, _attempt(connection, key, number), records)
+        case DeleteWraps(key=key):
+            connection.execute(delete(tables.wraps).where(_of(tables.wraps, key)))
+        case ForgetRequests(before_ns=before_ns):
+            connection.execute(delete(tables.requests).where(tables.requests.c.created_ns < before_ns))
+        case _:
+            raise Bug(detail="an operation that the store does not know")
+
+
+def _insert_job(gathering: Gathering, operation: InsertJob) -> StoredJob:
     job = replace(operation.job, version=1, events_next=len(operation.events))
-    connection.execute(insert(tables.jobs), rows.job_cells(job))
-    kept = operation.documents
-    cells = {
-        **rows.key_cells(job.key),
-        "facts": kept.facts,
-        "manifest": kept.manifest,
-        "tenant_key_set": kept.tenant_key_set,
-        "self_wrap": kept.self_wrap,
-    }
-    connection.execute(insert(tables.documents), cells)
-    _insert_events(connection, job.key, 0, operation.events)
-    for sequence, statement in enumerate(kept.addenda, start=1):
-        _do(connection, InsertAddendum(key=job.key, sequence=sequence, statement=statement))
+    gathering.add(tables.jobs, rows.job_cells(job))
+    gathering.add(tables.documents, rows.documents_cells(job.key, operation.documents))
+    _insert_events(gathering, job.key, 0, operation.events)
+    for sequence, statement in enumerate(operation.documents.addenda, start=1):
+        _do(gathering, InsertAddendum(key=job.key, sequence=sequence, statement=statement))
+    gathering.jobs[job.key] = job
     return job
 
 
-def _update_job(connection: Connection, job: StoredJob, events: tuple[NewEvent, ...]) -> StoredJob:
+def _update_job(gathering: Gathering, job: StoredJob, events: tuple[NewEvent, ...]) -> StoredJob:
     after = replace(job, version=job.version + 1, events_next=job.events_next + len(events))
     which = {"of_tenant_id": job.key.tenant_id, "of_job_id": job.key.job_id, "of_version": job.version}
     cells = {name: cell for name, cell in rows.job_cells(after).items() if name not in _WRITTEN_ONCE}
+    connection = gathering.connection if gathering.keeps(tables.jobs) else gathering.untouched
     if connection.execute(_UPDATE_JOB, {**cells, **which}).rowcount != 1:
-        if _stored(connection, job.key) is None:
+        if queries.job(connection, job.key) is None:
             raise NotFound
         raise Conflict(detail="the job was updated since it was read")
-    _insert_events(connection, job.key, job.events_next, events)
+    _insert_events(gathering, job.key, job.events_next, events)
+    gathering.jobs[job.key] = after
     return after
 
 
-def _insert_events(connection: Connection, key: JobKey, first: int, events: tuple[NewEvent, ...]) -> None:
-    if events:
-        cells = [rows.event_cells(key, first + i, event) for i, event in enumerate(events)]
-        connection.execute(insert(tables.events), cells)
+def _insert_events(gathering: Gathering, key: JobKey, first: int, events: tuple[NewEvent, ...]) -> None:
+    gathering.add(tables.events, *(rows.event_cells(key, first + i, event) for i, event in enumerate(events)))
 
 
 def _set_once(connection: Connection, attempt: StoredAttempt, name: str, statement: bytes) -> None:
@@ -182,55 +183,43 @@ def _check_quota(connection: Connection, key: JobKey, size: int) -> None:
         raise QuotaExceeded("The job's log is full.", metadata={"quota": "log_bytes"})
 
 
-def _insert_decision(connection: Connection, operation: InsertDecision) -> None:
+def _insert_decision(gathering: Gathering, operation: InsertDecision) -> None:
     decision = operation.decision
-    found = select(tables.decisions.c.record).where(tables.decisions.c.digest == decision.digest)
-    if connection.execute(found).first() is None:
-        connection.execute(insert(tables.decisions), rows.decision_cells(decision))
+    if decision.digest in gathering.decisions:
+        return
+    gathering.decisions.add(decision.digest)
+    found = select(tables.decisions.c.digest).where(tables.decisions.c.digest == decision.digest)
+    if gathering.untouched.execute(found).first() is None:
+        gathering.add(tables.decisions, rows.decision_cells(decision))
 
 
-def _insert_wraps(connection: Connection, operation: InsertWraps) -> None:
-    if operation.wraps:
-        cells = [
-            {**rows.key_cells(operation.key), "kid": wrap.kid, "day": wrap.day, "data": wrap.data}
-            for wrap in operation.wraps
-        ]
-        connection.execute(insert(tables.wraps), cells)
-
-
-def _remembered(connection: Connection, asked: RememberRequest) -> bytes | None:
-    column = tables.requests.c
-    found = select(tables.requests).where(column.tenant_id == asked.tenant_id, column.request_id == asked.request_id)
-    row = connection.execute(found).one_or_none()
-    if row is None or _forgotten(asked, row.created_ns):
+def _remembered(gathering: Gathering, asked: RememberRequest) -> bytes | None:
+    found = gathering.requests.get((asked.tenant_id, asked.request_id))
+    if found is None or found.created_ns + limits.request_id_seconds * _SECOND <= asked.created_ns:
         return None
-    if row.body_digest != asked.body_digest:
+    if found.body_digest != asked.body_digest:
         raise RequestIdReused
-    return bytes(row.response)
+    return found.response
 
 
-def _forgotten(asked: RememberRequest, created_ns: int) -> bool:
-    return created_ns + limits.request_id_seconds * _SECOND <= asked.created_ns
+def _remember(gathering: Gathering, asked: RememberRequest) -> None:
+    name = (asked.tenant_id, asked.request_id)
+    if name in gathering.requests:
+        # `repeated` let it pass, so what is there is older than a request is remembered.
+        column = tables.requests.c
+        mine = and_(column.tenant_id == asked.tenant_id, column.request_id == asked.request_id)
+        gathering.connection.execute(delete(tables.requests).where(mine))
+    gathering.requests[name] = Remembered(
+        body_digest=asked.body_digest, response=asked.response, created_ns=asked.created_ns
+    )
+    gathering.add(tables.requests, rows.request_cells(asked))
 
 
-def _remember(connection: Connection, asked: RememberRequest) -> None:
-    column = tables.requests.c
-    mine = and_(column.tenant_id == asked.tenant_id, column.request_id == asked.request_id)
-    # `repeated` let it pass, so what is there is older than a request is remembered.
-    connection.execute(delete(tables.requests).where(mine))
-    cells = {
-        "tenant_id": asked.tenant_id,
-        "request_id": asked.request_id,
-        "body_digest": asked.body_digest,
-        "response": asked.response,
-        "created_ns": asked.created_ns,
-    }
-    connection.execute(insert(tables.requests), cells)
-
-
-def _stored(connection: Connection, key: JobKey) -> StoredJob | None:
-    row = connection.execute(select(tables.jobs).where(_of(tables.jobs, key))).one_or_none()
-    return None if row is None else rows.job_value(row)
+def _attempt(connection: Connection, key: JobKey, number: int) -> StoredAttempt:
+    found = queries.attempt(connection, key, number)
+    if found is None:
+        raise NotFound
+    return found
 
 
 def append_leaves(connection: Connection, first: int, leaves: Sequence[NewEntry], nodes: Mapping[int, bytes]) -> None:

@@ -9,6 +9,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Final
@@ -44,7 +45,7 @@ from carnet.core.statement import Signed, Signer
 from carnet.v1 import runners_pb2
 from carnet.wire import Logged, logged_to_proto, signed_from_bytes, signed_to_bytes, signed_to_proto
 from gateway.judge import Judge, Passage, RunnerDenied, stored_decision
-from gateway.lives import Dossier, Lives
+from gateway.lives import Dossier, Fence, Lives
 from gateway.metrics import Metrics
 from gateway.operations import InsertAttempt, InsertDecision, Operation
 from gateway.records import JobKey, StoredAttempt, StoredJob
@@ -122,6 +123,7 @@ class Dispatch:
     async def renew(self, presence: Presence, grant_digest: bytes, sequence: int) -> None:
         """Answer a runner's ask for time; durable before the answer goes out. Raises `LeaseLost`."""
         job = self._lives.of_grant(grant_digest)
+        _check_held(job, presence.runner.spiffe_id, grant_digest)
         if self._revisions.get(grant_digest) != self._parts.judge.revisions:
             await self._ask_again(job, presence, grant_digest)
         given = 0
@@ -167,9 +169,16 @@ class Dispatch:
         for job in self._lives.all():
             event = _overdue(job, now_ns=now_ns)
             if event is not None:
-                # Another step may have come first; the job is looked at again in the next round.
+                # A renewal or another step may have come first; the job is looked at again in the next round.
                 with contextlib.suppress(IllegalTransition, Unavailable):
-                    await self._lives.step(job.key, event)
+                    await self._lives.step(job.key, event, fence=self._still(event))
+
+    def _still(self, event: Event) -> Fence:
+        def fence(job: StoredJob) -> None:
+            if _overdue(job, now_ns=self._parts.clock()) != event:
+                raise IllegalTransition(detail="the job is not overdue any more")
+
+        return fence
 
     async def _claim(self, key: JobKey) -> None:
         self._queued.pop(key, None)
@@ -213,14 +222,14 @@ class Dispatch:
             presence = self._roster.find(contender.spiffe_id)
             if contender.spent or presence is None or presence.slots_free < 1:
                 continue
-            if presence.runner.key.kid == contender.kid:
+            if presence.runner.opens(contender.kid):
                 return contender, presence
         return None
 
     def _gone(self, job: StoredJob) -> Contender | None:
         for contender in job.life.contenders:
             presence = self._roster.find(contender.spiffe_id)
-            if not contender.spent and presence is not None and presence.runner.key.kid != contender.kid:
+            if not contender.spent and presence is not None and not presence.runner.opens(contender.kid):
                 return contender
         return None
 
@@ -247,7 +256,8 @@ class Dispatch:
         try:
             presence.send(runners_pb2.AttachResponse(offer=offer))
         except Unavailable:
-            await self._lives.step(job.key, AttemptLost(reason="RUNNER_GONE"))
+            fence = _held_by(presence, hashlib.sha256(signed_grant.payload).digest())
+            await self._lives.step(job.key, AttemptLost(reason="RUNNER_GONE"), fence=fence)
 
     async def _recheck(self, job: StoredJob, dossier: Dossier, presence: Presence) -> Passage:
         return await self._parts.judge.recheck(
@@ -305,15 +315,14 @@ class Dispatch:
         try:
             await self._recheck(job, await self._lives.dossier(job), presence)
         except PolicyDenied:
-            await self._lives.step(job.key, RenewalDenied())
+            await self._lives.step(job.key, RenewalDenied(), fence=_held_by(presence, grant_digest))
             raise LeaseLost from None
         self._revisions[grant_digest] = self._parts.judge.revisions
 
     async def _lost(self, presence: Presence, grant_digest: bytes, *, reason: str) -> None:
         job = self._lives.of_grant(grant_digest)
-        spiffe_id = presence.runner.spiffe_id
         event: Event = AttemptClosed() if job.life.state is State.CANCELLING else AttemptLost(reason=reason)
-        await self._lives.step(job.key, event, fence=lambda now: _check_held(now, spiffe_id, grant_digest))
+        await self._lives.step(job.key, event, fence=_held_by(presence, grant_digest))
 
     # --- what follows a step -------------------------------------------------------------------------------------
 
@@ -385,6 +394,10 @@ def _stored_attempt(
         ownership=signed_to_bytes(shown.ownership),
         card=signed_to_bytes(shown.card),
     )
+
+
+def _held_by(presence: Presence, grant_digest: bytes) -> Fence:
+    return lambda job: _check_held(job, presence.runner.spiffe_id, grant_digest)
 
 
 def _check_held(job: StoredJob, spiffe_id: str, grant_digest: bytes) -> None:

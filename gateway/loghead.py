@@ -1,8 +1,8 @@
 """The head of the log, outside the database: the last signed note, so that an older copy of the database is noticed.
 
 Rules:
-- A small file of two slots, written in turn after each commit, never before; so it is never ahead of an honest database.
-- It is made, with a note for size 0, before the first leaf is written. A log with leaves and without its head is refused.
+- A small file of two slots, written in turn after each commit, never before: never ahead of an honest database.
+- It is made, with a note for size 0, before the first leaf is written; leaves without a head are refused.
 - A slot that does not open under the log's key counts for nothing: the write to it may have been cut off.
 - It is synced to disk when it is made and when it is closed, and by the system in between. After a power cut it may be
   some notes old, which makes it forgive a roll-back to after that note, and never refuse an honest database.
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from carnet.core.checkpoint import Checkpoint, open_checkpoint
 from carnet.core.errors import Bug, ProofInvalid
+from gateway.folders import sync_folder
 
 slot_bytes: Final = 4096
 
@@ -41,7 +42,7 @@ class LogHead:
             file.write(_slot(note) * 2)
             file.flush()
             os.fsync(file.fileno())
-        sync_directory(self._path.parent)
+        sync_folder(self._path.parent)
 
     def open(self) -> None:
         """Open the file for reading and writing."""
@@ -75,15 +76,6 @@ class LogHead:
         if self._file is None:
             raise Bug(detail="the head of the log is not open")
         return self._file
-
-
-def sync_directory(path: Path) -> None:
-    """Make what was created, renamed or removed in a directory durable."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _slot(note: str) -> bytes:

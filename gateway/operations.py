@@ -17,10 +17,10 @@ from typing import Final
 
 from carnet.core import limits
 from carnet.core.errors import FieldInvalid
+from carnet.wire import Logged
 from gateway.records import (
     JobDocuments,
     JobKey,
-    Logged,
     NewEntry,
     NewEvent,
     NewLogRecord,

@@ -2,12 +2,12 @@
 
 Rules:
 - A query is one consistent look at the rows; it changes nothing.
-- A single thing that is not there raises `NotFound`; a list is bounded by its `limit`, at most `page_size_max`.
+- A single thing that is not there is None; a list is bounded by its `limit`, at most `page_size_max`.
 - The tenant is part of each key, so that nobody reads another tenant's rows by an id alone. `attempt_by_grant` is for
   runners, `jobs_in_states` and `wrap_days` for the gateway itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -15,7 +15,6 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, or_, select
 
 from carnet.core import limits
-from carnet.core.errors import NotFound
 from carnet.core.job import JobState
 from gateway import rows, tables
 from gateway.records import (
@@ -41,23 +40,31 @@ class After:
     job_id: bytes
 
 
-def job(connection: Connection, key: JobKey) -> StoredJob:
+def job(connection: Connection, key: JobKey) -> StoredJob | None:
     """One job."""
-    return rows.job_value(_one(connection, select(tables.jobs).where(_is(tables.jobs, key))))
+    row = _one(connection, select(tables.jobs).where(_is(tables.jobs, key)))
+    return None if row is None else rows.job_value(row)
 
 
-def documents(connection: Connection, key: JobKey) -> JobDocuments:
-    """What the client sent with a job, and its addenda in order."""
-    found = _one(connection, select(tables.documents).where(_is(tables.documents, key)))._mapping
+def jobs_named(connection: Connection, keys: Collection[JobKey]) -> tuple[StoredJob, ...]:
+    """Those of these jobs that exist; for the writer."""
+    if not keys:
+        return ()
+    # Two lists use the key's index on every database; where they cross, a row too many is read and left out.
+    found = select(tables.jobs).where(
+        _jobs.tenant_id.in_({key.tenant_id for key in keys}), _jobs.job_id.in_({key.job_id for key in keys})
+    )
+    return tuple(job for job in map(rows.job_value, connection.execute(found)) if job.key in keys)
+
+
+def documents(connection: Connection, key: JobKey) -> JobDocuments | None:
+    """What came with a job, and its addenda in order."""
+    row = _one(connection, select(tables.documents).where(_is(tables.documents, key)))
+    if row is None:
+        return None
     column = tables.addenda.c
     added = select(column.statement).where(_is(tables.addenda, key)).order_by(column.sequence)
-    return JobDocuments(
-        facts=found["facts"],
-        manifest=found["manifest"],
-        tenant_key_set=found["tenant_key_set"],
-        self_wrap=found["self_wrap"],
-        addenda=tuple(connection.execute(added).scalars()),
-    )
+    return rows.documents_value(row, tuple(connection.execute(added).scalars()))
 
 
 def jobs_of(
@@ -117,29 +124,29 @@ def log_records(
     return tuple(map(rows.log_value, connection.execute(found)))
 
 
-def attempt(connection: Connection, key: JobKey, number: int) -> StoredAttempt:
+def attempt(connection: Connection, key: JobKey, number: int) -> StoredAttempt | None:
     """One attempt of a job."""
     found = select(tables.attempts).where(_is(tables.attempts, key), tables.attempts.c.attempt == number)
-    return rows.attempt_value(_one(connection, found))
+    row = _one(connection, found)
+    return None if row is None else rows.attempt_value(row)
 
 
-def attempt_by_grant(connection: Connection, grant_digest: bytes) -> StoredAttempt:
+def attempt_by_grant(connection: Connection, grant_digest: bytes) -> StoredAttempt | None:
     """The attempt that this grant is for."""
-    return rows.attempt_value(
-        _one(connection, select(tables.attempts).where(tables.attempts.c.grant_digest == grant_digest))
-    )
+    row = _one(connection, select(tables.attempts).where(tables.attempts.c.grant_digest == grant_digest))
+    return None if row is None else rows.attempt_value(row)
 
 
-def decision(connection: Connection, digest: bytes) -> StoredDecision:
+def decision(connection: Connection, digest: bytes) -> StoredDecision | None:
     """The decision with this record digest."""
-    return rows.decision_value(_one(connection, select(tables.decisions).where(tables.decisions.c.digest == digest)))
+    row = _one(connection, select(tables.decisions).where(tables.decisions.c.digest == digest))
+    return None if row is None else rows.decision_value(row)
 
 
-def wrap(connection: Connection, key: JobKey, kid: bytes) -> SealedWrap:
+def wrap(connection: Connection, key: JobKey, kid: bytes) -> SealedWrap | None:
     """A job's sealed wrap for one key id."""
-    return rows.wrap_value(
-        _one(connection, select(tables.wraps).where(_is(tables.wraps, key), tables.wraps.c.kid == kid))
-    )
+    row = _one(connection, select(tables.wraps).where(_is(tables.wraps, key), tables.wraps.c.kid == kid))
+    return None if row is None else rows.wrap_value(row)
 
 
 def wrap_days(connection: Connection) -> frozenset[date]:
@@ -163,12 +170,28 @@ def request(connection: Connection, tenant_id: bytes, request_id: bytes) -> tupl
     return None if row is None else (row.body_digest, row.response)
 
 
+def requests_named(
+    connection: Connection, names: Collection[tuple[bytes, bytes]]
+) -> tuple[tuple[tuple[bytes, bytes], bytes, bytes, int], ...]:
+    """Name, body digest, answer and time of those of these requests that were done; for the writer."""
+    if not names:
+        return ()
+    column = tables.requests.c
+    found = select(tables.requests).where(
+        column.tenant_id.in_({tenant_id for tenant_id, _ in names}),
+        column.request_id.in_({request_id for _, request_id in names}),
+    )
+    every = [((r.tenant_id, r.request_id), r.body_digest, r.response, r.created_ns) for r in connection.execute(found)]
+    return tuple(one for one in every if one[0] in names)
+
+
 # --- the audit log ------------------------------------------------------------------------------------------------
 
 
-def entry(connection: Connection, index: int) -> StoredEntry:
+def entry(connection: Connection, index: int) -> StoredEntry | None:
     """One leaf."""
-    return rows.entry_value(_one(connection, select(tables.entries).where(tables.entries.c.leaf_index == index)))
+    row = _one(connection, select(tables.entries).where(tables.entries.c.leaf_index == index))
+    return None if row is None else rows.entry_value(row)
 
 
 def entries(
@@ -230,8 +253,5 @@ def _bounded(limit: int) -> int:
     return max(1, min(limit, limits.page_size_max))
 
 
-def _one(connection: Connection, found: Select[tuple[rows.Cell, ...]]) -> Row[tuple[rows.Cell, ...]]:
-    row = connection.execute(found).one_or_none()
-    if row is None:
-        raise NotFound
-    return row
+def _one(connection: Connection, found: Select[tuple[rows.Cell, ...]]) -> Row[tuple[rows.Cell, ...]] | None:
+    return connection.execute(found).one_or_none()

@@ -62,18 +62,23 @@ class StoredJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDocuments:
-    """The bytes that the client sent with a job; written once. The decision is found by the job's `decision_digest`."""
+    """The bytes that came with a job, written once; its decision is found by the job's `decision_digest`.
+
+    `requester` are the facts that the gateway itself added at Submit; the rest is the client's.
+    """
 
     facts: bytes
     manifest: bytes
     tenant_key_set: bytes
     self_wrap: bytes
+    requester: bytes
     addenda: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         check_bound("facts", self.facts, limits.facts_bytes_max)
         check_bound("manifest", self.manifest, limits.manifest_bytes_max + limits.KIB)
         check_bound("tenant_key_set", self.tenant_key_set, limits.statement_bytes_max + limits.KIB)
+        check_bound("requester", self.requester, limits.facts_bytes_max)
         check_size("self_wrap", self.self_wrap, limits.wrap_bytes)
 
 
@@ -216,16 +221,6 @@ class StoredEntry:
     index: int
     kind: str
     data: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Logged:
-    """That `entry` is leaf `index` of the log: the path to the root (32 bytes each) and the note that signs it."""
-
-    entry: bytes
-    index: int
-    path: tuple[bytes, ...]
-    checkpoint: str
 
 
 def check_size(name: str, value: bytes, size: int) -> None:

@@ -59,7 +59,7 @@ class Roster:
         """Take a runner in; an older stream of the same runner is ended."""
         before = self._present.get(presence.runner.spiffe_id)
         if before is not None:
-            presence.held = before.held if before.runner.key.kid == presence.runner.key.kid else set()
+            presence.held = before.held if presence.runner.opens(before.runner.key.kid) else set()
             before.end()
         self._present[presence.runner.spiffe_id] = presence
 

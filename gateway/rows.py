@@ -13,7 +13,9 @@ from carnet.core.errors import CarnetError, StoreUnavailable
 from carnet.core.job import JobState
 from carnet.core.lease import Lease
 from carnet.core.lifecycle import Contender, Job
+from gateway.operations import RememberRequest
 from gateway.records import (
+    JobDocuments,
     JobKey,
     NewEvent,
     NewLogRecord,
@@ -86,6 +88,19 @@ def job_value(row: Row[tuple[Cell, ...]]) -> StoredJob:
         )
     except (CarnetError, ValueError, TypeError) as error:
         raise StoreUnavailable(detail="a row of jobs is damaged") from error
+
+
+_DOCUMENTS = ("facts", "manifest", "tenant_key_set", "self_wrap", "requester")
+
+
+def documents_cells(key: JobKey, documents: JobDocuments) -> Cells:
+    """One row of `documents`."""
+    return {**key_cells(key), **{name: getattr(documents, name) for name in _DOCUMENTS}}
+
+
+def documents_value(row: Row[tuple[Cell, ...]], addenda: tuple[bytes, ...]) -> JobDocuments:
+    """The documents of one row of `documents`, with the statements of their addenda."""
+    return JobDocuments(**{name: row._mapping[name] for name in _DOCUMENTS}, addenda=addenda)
 
 
 def event_cells(key: JobKey, index: int, event: NewEvent) -> Cells:
@@ -184,6 +199,19 @@ def decision_cells(decision: StoredDecision) -> Cells:
 def decision_value(row: Row[tuple[Cell, ...]]) -> StoredDecision:
     """The decision of one row of `decisions`."""
     return StoredDecision(**{name: row._mapping[name] for name in _DECISION})
+
+
+_REQUEST = ("tenant_id", "request_id", "body_digest", "response", "created_ns")
+
+
+def request_cells(request: RememberRequest) -> Cells:
+    """One row of `requests`."""
+    return {name: getattr(request, name) for name in _REQUEST}
+
+
+def wrap_cells(key: JobKey, wrap: SealedWrap) -> Cells:
+    """One row of `wraps`."""
+    return {**key_cells(key), "kid": wrap.kid, "day": wrap.day, "data": wrap.data}
 
 
 def wrap_value(row: Row[tuple[Cell, ...]]) -> SealedWrap:

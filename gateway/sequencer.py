@@ -20,9 +20,10 @@ from sqlalchemy import Connection
 from carnet.core.audit import EMPTY_ROOT, Frontier, leaf_hash
 from carnet.core.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from carnet.core.errors import ProofInvalid, StoreUnavailable
+from carnet.wire import Logged
 from gateway import changes, logtree, queries
 from gateway.loghead import LogHead
-from gateway.records import Logged, NewEntry
+from gateway.records import NewEntry
 
 _chunk_leaves: Final = 512
 

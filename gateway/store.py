@@ -9,7 +9,8 @@ Promises:
 
     store = await SqliteStore.open(path, origin="gateway.example/log", log_key=key)
     written = await store.write(Batch(operations=(...), entries=(...)))
-    job = await store.read(queries.job, key)
+    job = await store.job(key)
+    page = await store.read(queries.jobs_of, tenant_id, limit=50)
     await store.close()
 """
 
@@ -17,7 +18,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -32,9 +33,13 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from carnet.core import limits
 from carnet.core.errors import StoreUnavailable
+from carnet.core.job import JobState
+from gateway import queries
 from gateway.loghead import LogHead
 from gateway.operations import Batch, Written
+from gateway.records import JobDocuments, JobKey, SealedWrap, StoredAttempt, StoredDecision, StoredJob
 from gateway.sequencer import Sequencer
 from gateway.writer import Writer
 
@@ -47,19 +52,48 @@ Query = Callable[Concatenate[Connection, P], T]
 
 
 class Store(Protocol):
-    """Where the gateway keeps what it knows. The promises are this module's."""
+    """Where the gateway keeps what it knows. The promises are this module's; the named reads are `read` in short."""
 
     async def write(self, batch: Batch) -> Written:
         """Do a batch, durable. Raises `Conflict`, `JobIdTaken`, `RequestIdReused`, `StoreUnavailable`, ..."""
 
     async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Ask one query of `gateway/queries.py`, at one moment. Raises `NotFound`, `StoreUnavailable`."""
+        """Ask one query of `gateway/queries.py`, at one moment. Raises `StoreUnavailable`."""
 
     async def close(self) -> None:
         """Write what waits, and let go of everything."""
 
+    async def job(self, key: JobKey) -> StoredJob | None:
+        """One job."""
+        return await self.read(queries.job, key)
 
-class SqliteStore:
+    async def documents(self, key: JobKey) -> JobDocuments | None:
+        """What came with a job, and its addenda."""
+        return await self.read(queries.documents, key)
+
+    async def decision(self, digest: bytes) -> StoredDecision | None:
+        """The decision with this record digest."""
+        return await self.read(queries.decision, digest)
+
+    async def attempt(self, key: JobKey, number: int) -> StoredAttempt | None:
+        """One attempt of a job."""
+        return await self.read(queries.attempt, key, number)
+
+    async def wrap(self, key: JobKey, kid: bytes) -> SealedWrap | None:
+        """A job's sealed wrap for one key id."""
+        return await self.read(queries.wrap, key, kid)
+
+    async def jobs_in_states(self, states: Collection[JobState]) -> list[StoredJob]:
+        """Every job of all tenants that is in one of these states: for recovery."""
+        found = list(await self.read(queries.jobs_in_states, states))
+        page = found
+        while len(page) == limits.page_size_max:
+            page = list(await self.read(queries.jobs_in_states, states, after=page[-1].key))
+            found += page
+        return found
+
+
+class SqliteStore(Store):
     """The store in one SQLite file: WAL, every commit synced to disk, one writer, a few readers."""
 
     def __init__(self, path: Path, *, sequencer: Sequencer, lock: int, readers: int) -> None:

@@ -90,6 +90,7 @@ documents: Final = Table(
     Column("manifest", LargeBinary, nullable=False),
     Column("tenant_key_set", LargeBinary, nullable=False),
     Column("self_wrap", LargeBinary, nullable=False),
+    Column("requester", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "job_id"),
 )
 

@@ -6,8 +6,10 @@ Rules:
 - A batch is answered after its commit, and only then. Where its caller has gone meanwhile, it is written all the same.
 - A batch that fails does not fail its neighbours: the group is taken back and done again with a savepoint for each.
 - What waits is bounded in number and bytes; a full queue raises `StoreUnavailable` at once, and nothing was done.
-- Where a commit's end is not known, the log's state is read again from the rows, and the callers are told
-  `StoreUnavailable`; where that fails, or the log's head can not be written, nothing more is written until a restart.
+- Where a commit fails, its callers are told `StoreUnavailable`, and before the next group the log's state is read again
+  from the rows, since it may have been committed all the same.
+- Where those rows do not fit their checkpoint, or the log's head can not be written, nothing more is written until a
+  restart, which checks the whole log.
 """
 
 import asyncio
@@ -24,9 +26,10 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from carnet.core import limits
 from carnet.core.errors import CarnetError, StoreUnavailable
 from gateway import changes
+from gateway.gathering import Gathering
 from gateway.operations import Batch, Written
 from gateway.records import Conflict
-from gateway.sequencer import Sequencer, Staged
+from gateway.sequencer import LogDamaged, Sequencer, Staged
 
 queue_bytes_max: Final = 128 * limits.MIB
 
@@ -53,6 +56,7 @@ class Writer:
         self._bytes = 0
         self._changed = threading.Condition()
         self._closing = False
+        self._known = True
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
 
     def start(self) -> None:
@@ -97,11 +101,20 @@ class Writer:
     def _write(self, group: list[_Waiting]) -> Sequence[Outcome]:
         batches = [waiting.batch for waiting in group]
         try:
+            if not self._known:
+                self._reload()
             return self._commit(batches)
         except Exception as error:  # noqa: BLE001 - the root of this thread: it logs and fails closed
             _log.error("group not committed", action="write", error=type(error).__name__, batches=len(batches))
-            self._recover()
+            self._known = False
+            if isinstance(error, LogDamaged):
+                self._stop()
             return [StoreUnavailable(detail=type(error).__name__) for _ in batches]
+
+    def _reload(self) -> None:
+        with self._engine.begin() as connection:
+            self._sequencer.reload(connection)
+        self._known = True
 
     def _commit(self, batches: list[Batch]) -> Sequence[Outcome]:
         try:
@@ -112,9 +125,9 @@ class Writer:
             return self._attempt(batches, apart=True)
 
     def _attempt(self, batches: list[Batch], *, apart: bool) -> Sequence[Outcome]:
-        do = _apply_apart if apart else _apply
+        do = _apply_each if apart else _apply_all
         with self._engine.begin() as connection:
-            outcomes = [do(connection, batch) for batch in batches]
+            outcomes = do(connection, batches)
             done = [batch for batch, outcome in zip(batches, outcomes, strict=True) if _applied(outcome)]
             staged = self._sequencer.stage(connection, [entry for batch in done for entry in batch.entries])
         self._settle(staged)
@@ -127,14 +140,6 @@ class Writer:
             _log.error("head of the log not written", action="stop", error=error.strerror)
             self._stop()
 
-    def _recover(self) -> None:
-        try:
-            with self._engine.begin() as connection:
-                self._sequencer.reload(connection)
-        except (CarnetError, SQLAlchemyError) as error:
-            _log.error("state of the log not known", action="stop", error=type(error).__name__)
-            self._stop()
-
     def _stop(self) -> None:
         with self._changed:
             self._closing = True
@@ -143,15 +148,24 @@ class Writer:
         _deliver(left, [StoreUnavailable(detail="the store has stopped") for _ in left])
 
 
-def _apply(connection: Connection, batch: Batch) -> Outcome:
-    found = changes.repeated(connection, batch)
-    return found or Written(jobs=changes.carry_out(connection, batch))
+def _apply_all(connection: Connection, batches: list[Batch]) -> list[Outcome]:
+    gathering = Gathering(connection, batches)
+    outcomes: list[Outcome] = []
+    for batch in batches:
+        found = changes.repeated(gathering, batch)
+        outcomes.append(found or Written(jobs=changes.carry_out(gathering, batch)))
+    gathering.flush()
+    return outcomes
+
+
+def _apply_each(connection: Connection, batches: list[Batch]) -> list[Outcome]:
+    return [_apply_apart(connection, batch) for batch in batches]
 
 
 def _apply_apart(connection: Connection, batch: Batch) -> Outcome:
     try:
         with connection.begin_nested():
-            return _apply(connection, batch)
+            return _apply_all(connection, [batch])[0]
     except CarnetError as error:
         return error
     except OperationalError:

@@ -187,8 +187,12 @@ class SupervisedOpa:
             self._complaint = (self._complaint + part)[-complaint_bytes_max:]
 
     async def _check_profile(self, folder: Path) -> None:
-        current = json.loads(await self._one_shot(folder, "capabilities", "--current"))
-        (folder / "capabilities.json").write_bytes(canonical(capabilities(current)))
+        current = await self._one_shot(folder, "capabilities", "--current")
+        try:
+            found = capabilities(json.loads(current))
+        except (ValueError, Bug) as error:
+            raise PolicyEngineUnavailable(detail="the binary is no OPA that the profile fits") from error
+        (folder / "capabilities.json").write_bytes(canonical(found))
         await self._one_shot(folder, "check", "--strict", "--bundle", "--capabilities", "capabilities.json", "bundle")
 
     async def _one_shot(self, folder: Path, *arguments: str) -> bytes:

@@ -2,6 +2,7 @@
 
     carnet policy eval --facts facts.json -o json --at 2031-12-27
     carnet policy list
+    carnet policy bundle --folder /srv/opa/bundle      # for `opa run --server --bundle /srv/opa/bundle`
 
 - `eval` asks a real OPA, started for the question and stopped after it, through the same checks as the gateway. It
   prints the whole decision document (with --runner, `{"decision": ..., "verdict": ...}`); a denial ends with 3.
@@ -93,6 +94,24 @@ def list_rules(*, output: Annotated[Output, Parameter(name=["--output", "-o"])] 
         Console().print(table)
     if overdue:
         Console(stderr=True).print("past their day of review: " + ", ".join(overdue), style="yellow", markup=False)
+
+
+@app.command(name="bundle")
+def write_bundle(*, folder: Path) -> None:
+    """Write the bundle that an external OPA must run, and print its revision.
+
+    Parameters
+    ----------
+    folder: a folder that does not exist yet
+    """
+    try:
+        folder.mkdir(parents=True)
+        bundle = Bundle.load()
+        bundle.write(folder)
+    except OSError as error:
+        Console(stderr=True).print(f"{folder} can not be written: {error.strerror}", style="red", markup=False)
+        raise SystemExit(_USAGE) from error
+    sys.stdout.write(bundle.revision + "\n")
 
 
 def moment(at: str | None) -> int:

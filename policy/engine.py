@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from carnet.core import limits
 from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict
-from carnet.core.document import Json, canonical
+from carnet.core.document import Json, canonical, parse
 from carnet.core.facts import JobFacts
 from carnet.core.runner import RunnerFacts
 
@@ -57,6 +58,20 @@ class GatewayFacts:
     def digest(self) -> bytes:
         """SHA-256 over the document's bytes, 32 bytes."""
         return hashlib.sha256(self.document()).digest()
+
+    @classmethod
+    def parse(cls, data: bytes) -> "GatewayFacts":
+        """Read what `document` wrote. Raises `FieldInvalid`."""
+        top = parse(data, bytes_max=limits.facts_bytes_max)
+        top.text("schema", choices={"carnet.gateway-facts/v1"})
+        requester = top.document("requester")
+        return cls(
+            issuer=requester.text("issuer"),
+            subject=requester.text("subject"),
+            tenant=requester.text("tenant"),
+            roles=requester.texts("roles"),
+            screening=Screening(top.text("screening", choices=set(Screening))),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

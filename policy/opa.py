@@ -96,6 +96,7 @@ class OpaServer:
         self._seconds_max = seconds_max
         self._breaker = Breaker(clock)
         self._client: _Client | None = None
+        self._closed = False
         self._version = "unknown"
 
     @property
@@ -137,6 +138,7 @@ class OpaServer:
 
     async def close(self) -> None:
         """Close the connections."""
+        self._closed = True
         client, self._client = self._client, None
         if client is not None:
             await client.close_connection()
@@ -171,6 +173,9 @@ class OpaServer:
         raise Bug(detail="unreachable")
 
     async def _open(self) -> "_Client":
+        # A question that is still being tried again must not open what was closed.
+        if self._closed:
+            raise PolicyEngineUnavailable(detail="OPA: closed")
         if self._client is None:
             client = _Client(endpoint=self._endpoint, seconds_max=self._seconds_max)
             await client._init_session()

@@ -39,7 +39,7 @@ from sandbox.verdict import check_image, verify
 T = TypeVar("T")
 
 DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
-API_VERSION: Final = "1.41"
+API_VERSION_LEAST: Final = "1.41"
 call_seconds: Final = 20.0
 start_seconds: Final = 60.0
 threads_max: Final = 64
@@ -78,6 +78,7 @@ class DockerEngine:
         if not self._host.startswith("unix://"):
             raise SandboxUnavailable("The sandbox engine must be on a unix socket: plaintext does not leave the host.")
         self._clock = clock
+        self._version = ""
         self._threads = ThreadPoolExecutor(threads_max, thread_name_prefix="engine")
 
     def close(self) -> None:
@@ -252,7 +253,18 @@ class DockerEngine:
         return Attachment(connection, release=release)
 
     def _client(self, seconds: float) -> APIClient:
-        return APIClient(base_url=self._host, version=API_VERSION, timeout=int(seconds) + 1)
+        # The client forgets to close a socket that can not connect: knock first.
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.settimeout(seconds)
+            knock.connect(self._host.removeprefix("unix://"))
+        self._version = self._version or self._oldest_version()
+        return APIClient(base_url=self._host, version=self._version, timeout=int(seconds) + 1)
+
+    def _oldest_version(self) -> str:
+        # One fixed version, so that a newer engine's new defaults do not enter; later engines drop the oldest.
+        with closing(APIClient(base_url=self._host, version=API_VERSION_LEAST, timeout=int(call_seconds))) as api:
+            least = str(api.version(api_version=False).get("MinAPIVersion") or API_VERSION_LEAST)
+        return max(least, API_VERSION_LEAST, key=lambda version: tuple(map(int, version.split("."))))
 
     async def _call(self, work: Callable[[APIClient], T], *, seconds: float = call_seconds) -> T:
         def blocking() -> T:

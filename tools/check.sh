@@ -11,7 +11,7 @@ check() {
     step "buf breaking" compare_protos
     step "opa check" "$CARNET_OPA" check --strict policy/rego
     step "opa fmt" "$CARNET_OPA" fmt --list --fail policy/rego
-    step "opa test" "$CARNET_OPA" test policy/rego policy/data
+    step "opa test" test_rules
     step "shellcheck" check_shell
     [ -z "$failed" ] || say "failed:$failed"
     [ -z "$failed" ]
@@ -51,10 +51,20 @@ buf_over_image() {
     return $code
 }
 
+# The rules and their tests, over the data document that the gateway gives an engine.
+test_rules() {
+    scratch=$(mktemp -d)
+    .venv/bin/python -c 'import pathlib, sys; from policy.bundle import Bundle; Bundle.load().write(pathlib.Path(sys.argv[1]))' \
+        "$scratch" && "$CARNET_OPA" test policy/rego "$scratch/data.json"
+    code=$?
+    rm -rf "$scratch"
+    return $code
+}
+
 check_shell() {
     have shellcheck || {
         echo "skipped: shellcheck is not installed"
         return 0
     }
-    shellcheck -x -a -e SC2015 dev .ci/run
+    shellcheck -x -a -e SC2015,SC2016 dev .ci/run
 }

@@ -39,7 +39,9 @@ bring_engine() {
     [ "$(uname -s)" = Linux ] && can_install ||
         fail "missing: a Docker engine that answers. Start yours (or install Docker: https://docs.docker.com/engine/install/)," \
             "name it in DOCKER_HOST if it is not at /var/run/docker.sock, or run this command as root on Debian or Ubuntu."
-    install docker.io iptables "$([ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] && echo apparmor || echo ca-certificates)"
+    set -- docker.io iptables ca-certificates
+    [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || set -- "$@" apparmor
+    install "$@"
 }
 
 private_engine_up() {

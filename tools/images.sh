@@ -33,13 +33,15 @@ image() {
     images load "$1" "$tar" --epoch "$images_epoch"
 }
 
+# Of all it writes, only the removed folder differs from run to run.
 base_tar() {
     have mmdebstrap || install mmdebstrap debian-archive-keyring
     say "making $base_image with mmdebstrap: about a minute, once"
     SOURCE_DATE_EPOCH=$images_epoch TMPDIR=/tmp timeout 1200 mmdebstrap --quiet --variant=essential --include=python3 \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --dpkgopt='path-exclude=/usr/share/info/*' --format=tar bookworm "$1" >"$cache/mmdebstrap.log" 2>&1 </dev/null || {
+        --dpkgopt='path-exclude=/usr/share/info/*' \
+        --customize-hook='rm -r "$1"/usr/share/python3/debpython/__pycache__' --format=tar bookworm "$1" >"$cache/mmdebstrap.log" 2>&1 </dev/null || {
         tail -n 20 "$cache/mmdebstrap.log" >&2
         fail "mmdebstrap could not make $base_image (all it said: $cache/mmdebstrap.log)"
     }

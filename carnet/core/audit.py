@@ -4,8 +4,8 @@
   right); the empty tree's root is SHA-256 of nothing. An entry has at most 65,535 bytes.
 - `Frontier` is what appending needs: the roots of the perfect subtrees, at most 64 hashes. `Tree` keeps every node of
   every perfect subtree (64 bytes a leaf), and answers any root and any proof in logarithmic time.
-- `verify_*` raise `ProofInvalid`, and nothing else, on any values. A proof that starts from size 0 proves nothing and is
-  refused; so is a path longer or shorter than it must be.
+- `verify_*` raise `ProofInvalid`, and nothing else, on any values. A proof that starts from size 0 proves nothing and
+  is refused; so is a path longer or shorter than it must be.
 - The caller gets: this entry is in the log that the checkpoint signs. It does not get: that others see the same log,
   unless checkpoints are compared or witnessed.
 

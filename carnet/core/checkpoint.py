@@ -1,8 +1,8 @@
 """Checkpoint: the log's signed word for its size and root, in the form that witnesses and auditors read.
 
 - The form is C2SP tlog-checkpoint v1 in a C2SP signed note: origin, size, root in base64; a blank line; signatures.
-- A checkpoint opens only if the pinned Ed25519 key of this origin signed it. Signatures of other names and keys are left
-  alone (they may be witnesses'), and count for nothing.
+- A checkpoint opens only if the pinned Ed25519 key of this origin signed it. Signatures of other names and keys are
+  left alone (they may be witnesses'), and count for nothing.
 - There is one spelling: canonical base64, no leading zeros, LF only, no extension lines, at most 16 signatures.
 - Any text opens, or raises `ProofInvalid`.
 

@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 from carnet.core.errors import FieldInvalid
 
 depth_max: Final = 16
+path_max: Final = 200
 integer_max: Final = 2**63 - 1
 
 _KINDS: Final = {str: "text", int: "integer", bool: "flag", list: "list", dict: "object", type(None): "null"}
@@ -62,6 +63,14 @@ class Document:
         if len(set(found)) != len(found):
             self.refuse(name, "must not repeat an entry")
         return found
+
+    def strings(self, name: str, *, items_max: int = 256, bytes_max: int = 256) -> tuple[str, ...]:
+        """A list of strings that may repeat and may be empty, in the order given."""
+        values = self._list(name, items_max)
+        for i, value in enumerate(values):
+            if not isinstance(value, str) or len(value.encode()) > bytes_max:
+                self.refuse(f"{name}[{i}]", f"must be a string of at most {bytes_max} bytes")
+        return tuple(str(value) for value in values)
 
     def document(self, name: str) -> "Document":
         """A nested object."""
@@ -120,7 +129,8 @@ class Document:
 
 
 def refuse(path: str, why: str) -> NoReturn:
-    """Raise `FieldInvalid` for a path."""
+    """Raise `FieldInvalid` for a path; a long one is cut, since unknown names are the sender's."""
+    path = path if len(path) <= path_max else path[:path_max] + "..."
     raise FieldInvalid(f"{path or 'document'} {why}", metadata={"field": path or "document"})
 
 

@@ -20,8 +20,8 @@
 | result segment | md, grant digest, object id, index, last | Cobblestone: one segment of a sealed result |
 | log key | md | HKDF: the key of the log records of an attempt |
 | log | md, grant digest, stream, sequence, final | Cobblestone: one log record |
-| stored wrap | md, kid | the gateway's own encryption of a wrap at rest, under the key of the day |
-| page token | list, filter, cursor | the gateway's seal on a page token |
+| stored wrap | tenant id and job id and day, kid | the gateway's own encryption of a wrap at rest, under a day's key |
+| page token | tenant id, place | the gateway's tag on a page token |
 
 md = SHA-256 of the manifest's signed bytes. Integers are big-endian: suite 2 bytes, object id and index 4, last, stream
 and final 1, sequence 8.
@@ -52,7 +52,7 @@ LABELS: Final[dict[str, int]] = {
     "log key": 1,
     "log": 5,
     "stored wrap": 2,
-    "page token": 3,
+    "page token": 2,
 }
 
 PREFIX: Final = b"carnet/1 "

@@ -1,7 +1,7 @@
 """Hybrid: the X-Wing key pair that roots are wrapped for, and one HPKE seal to it.
 
 - HPKE (RFC 9180) base mode, single shot: MLKEM768_X25519 (draft-connolly-cfrg-xwing-kem), HKDF-SHA256, AES-256-GCM.
-- public = ML-KEM-768 encapsulation key (1184 B) || X25519 public key (32 B); private = the 32-byte X-Wing seed, which is
+- public = ML-KEM-768 encapsulation key (1184 B) || X25519 public key (32 B); private = the 32-byte X-Wing seed,
   expanded by SHAKE256(seed, 96) to the ML-KEM seed (64 B) and the X25519 private key (32 B).
 - A wrap is encapsulation (1120 B) || the sealed 32-byte root || tag (16 B): 1168 bytes, never another size.
 - The caller gets secrecy against a quantum computer and binding to `info`. It does not get the sender: anyone can wrap

@@ -51,8 +51,8 @@ class Renewal:
     duration_ms: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.duration_ms <= limits.lease_seconds * 1000:
-            raise StatementInvalid("A renewal's duration is out of bounds.")
+        if self.sequence < 1 or not 0 < self.duration_ms <= limits.lease_seconds * 1000:
+            raise StatementInvalid("A renewal's sequence or duration is out of bounds.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,10 @@ class ResultObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
-    """What the attempt took, and how it was measured. Energy in millijoules; `energy_method` says how it was got."""
+    """What the attempt took, and how each figure was got: where a method is `unavailable` its figure is 0, unmeasured.
+
+    Energy in millijoules.
+    """
 
     wall_ms: int
     cpu_ms: int
@@ -76,6 +79,8 @@ class Meter:
     energy_mj: int
     energy_method: str
     price_micro_usd: int
+    cpu_method: str
+    memory_method: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

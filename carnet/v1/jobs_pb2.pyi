@@ -325,33 +325,33 @@ class Job(_message.Message):
     class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Job._State.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STATE_UNSPECIFIED: Job._State.ValueType  # 0
-        PENDING: Job._State.ValueType  # 1
-        AWAITING_APPROVAL: Job._State.ValueType  # 2
-        QUEUED: Job._State.ValueType  # 3
-        DISPATCHING: Job._State.ValueType  # 4
-        RUNNING: Job._State.ValueType  # 5
-        NEEDS_RECIPIENTS: Job._State.ValueType  # 6
-        CANCELLING: Job._State.ValueType  # 7
-        SUCCEEDED: Job._State.ValueType  # 8
-        FAILED: Job._State.ValueType  # 9
-        DENIED: Job._State.ValueType  # 10
-        CANCELLED: Job._State.ValueType  # 11
-        EXPIRED: Job._State.ValueType  # 12
+        STATE_PENDING: Job._State.ValueType  # 1
+        STATE_AWAITING_APPROVAL: Job._State.ValueType  # 2
+        STATE_QUEUED: Job._State.ValueType  # 3
+        STATE_DISPATCHING: Job._State.ValueType  # 4
+        STATE_RUNNING: Job._State.ValueType  # 5
+        STATE_NEEDS_RECIPIENTS: Job._State.ValueType  # 6
+        STATE_CANCELLING: Job._State.ValueType  # 7
+        STATE_SUCCEEDED: Job._State.ValueType  # 8
+        STATE_FAILED: Job._State.ValueType  # 9
+        STATE_DENIED: Job._State.ValueType  # 10
+        STATE_CANCELLED: Job._State.ValueType  # 11
+        STATE_EXPIRED: Job._State.ValueType  # 12
 
     class State(_State, metaclass=_StateEnumTypeWrapper): ...
     STATE_UNSPECIFIED: Job.State.ValueType  # 0
-    PENDING: Job.State.ValueType  # 1
-    AWAITING_APPROVAL: Job.State.ValueType  # 2
-    QUEUED: Job.State.ValueType  # 3
-    DISPATCHING: Job.State.ValueType  # 4
-    RUNNING: Job.State.ValueType  # 5
-    NEEDS_RECIPIENTS: Job.State.ValueType  # 6
-    CANCELLING: Job.State.ValueType  # 7
-    SUCCEEDED: Job.State.ValueType  # 8
-    FAILED: Job.State.ValueType  # 9
-    DENIED: Job.State.ValueType  # 10
-    CANCELLED: Job.State.ValueType  # 11
-    EXPIRED: Job.State.ValueType  # 12
+    STATE_PENDING: Job.State.ValueType  # 1
+    STATE_AWAITING_APPROVAL: Job.State.ValueType  # 2
+    STATE_QUEUED: Job.State.ValueType  # 3
+    STATE_DISPATCHING: Job.State.ValueType  # 4
+    STATE_RUNNING: Job.State.ValueType  # 5
+    STATE_NEEDS_RECIPIENTS: Job.State.ValueType  # 6
+    STATE_CANCELLING: Job.State.ValueType  # 7
+    STATE_SUCCEEDED: Job.State.ValueType  # 8
+    STATE_FAILED: Job.State.ValueType  # 9
+    STATE_DENIED: Job.State.ValueType  # 10
+    STATE_CANCELLED: Job.State.ValueType  # 11
+    STATE_EXPIRED: Job.State.ValueType  # 12
 
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int

@@ -28,7 +28,7 @@ from carnet.v1 import jobs_pb2 as carnet_dot_v1_dot_jobs__pb2
 from carnet.v1 import statements_pb2 as carnet_dot_v1_dot_statements__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61rnet/v1/runners.proto\x12\tcarnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x15\x63\x61rnet/v1/audit.proto\x1a\x14\x63\x61rnet/v1/jobs.proto\x1a\x1a\x63\x61rnet/v1/statements.proto\"\x80\x02\n\x0b\x43redentials\x12\x19\n\x05\x63hain\x18\x01 \x03(\x0c\x42\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x04\x12\x32\n\x06status\x18\x02 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x35\n\townership\x18\x03 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\x04\x63\x61rd\x18\x04 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x39\n\rkey_statement\x18\x05 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\"\xd3\x04\n\rAttachRequest\x12-\n\x0b\x63redentials\x18\x01 \x01(\x0b\x32\x16.carnet.v1.CredentialsH\x00\x12\x35\n\x05state\x18\x02 \x01(\x0b\x32$.carnet.v1.AttachRequest.StateChangeH\x00\x12\x36\n\x07renewal\x18\x03 \x01(\x0b\x32#.carnet.v1.AttachRequest.RenewalAskH\x00\x12\x38\n\x07refused\x18\x04 \x01(\x0b\x32%.carnet.v1.AttachRequest.OfferRefusedH\x00\x12/\n\x05\x65nded\x18\x05 \x01(\x0b\x32\x1e.carnet.v1.AttachRequest.EndedH\x00\x1aH\n\x0bStateChange\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.carnet.v1.RunnerState\x12\x12\n\nslots_free\x18\x02 \x01(\r\x1a\x46\n\nRenewalAsk\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x19\n\x08sequence\x18\x02 \x01(\x04\x42\x07\xbaH\x04\x32\x02(\x01\x1a\x46\n\x0cOfferRefused\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x17\n\x06reason\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x1aP\n\x05\x45nded\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12(\n\nexit_class\x18\x02 \x01(\x0e\x32\x14.carnet.v1.ExitClassB\r\n\x04item\x12\x05\xbaH\x02\x08\x01\"\xf2\x02\n\x05Offer\x12:\n\x0etenant_key_set\x18\x01 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08manifest\x18\x02 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12+\n\x07\x61\x64\x64\x65nda\x18\x03 \x03(\x0b\x32\x1a.carnet.v1.SignedStatement\x12\x32\n\x06permit\x18\x04 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x31\n\x05grant\x18\x05 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0b\x32\x16.carnet.v1.LoggedEntryB\x06\xbaH\x03\xc8\x01\x01\x12\x16\n\x04wrap\x18\x07 \x01(\x0c\x42\x08\xbaH\x05z\x03h\x90\t\x12\x19\n\x11\x61\x64\x64\x65ndum_sequence\x18\x08 \x01(\r\"\x91\x03\n\x0e\x41ttachResponse\x12\x36\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\".carnet.v1.AttachResponse.AttachedH\x00\x12!\n\x05offer\x18\x02 \x01(\x0b\x32\x10.carnet.v1.OfferH\x00\x12\x34\n\x07renewed\x18\x03 \x01(\x0b\x32!.carnet.v1.AttachResponse.RenewedH\x00\x12\x34\n\x07revoked\x18\x04 \x01(\x0b\x32!.carnet.v1.AttachResponse.RevokedH\x00\x1a\x62\n\x07Renewed\x12+\n\x07renewal\x18\x01 \x01(\x0b\x32\x1a.carnet.v1.SignedStatement\x12*\n\x06permit\x18\x02 \x01(\x0b\x32\x1a.carnet.v1.SignedStatement\x1a/\n\x07Revoked\x12\x14\n\x0cgrant_digest\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1a\x1b\n\x08\x41ttached\x12\x0f\n\x07time_ns\x18\x01 \x01(\x04\x42\x06\n\x04item\"z\n\x13\x46\x65tchPayloadRequest\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x18\n\x06object\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x10\x80\x08\x12\x1a\n\x07segment\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x10\x80\x80\x04\x12\x0e\n\x06offset\x18\x04 \x01(\x04\"U\n\x14\x46\x65tchPayloadResponse\x12\x0e\n\x06object\x18\x01 \x01(\r\x12\x0f\n\x07segment\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\xb1\x03\n\x14\x44\x65liverResultRequest\x12\x34\n\x04open\x18\x01 \x01(\x0b\x32$.carnet.v1.DeliverResultRequest.OpenH\x00\x12#\n\x03log\x18\x02 \x01(\x0b\x32\x14.carnet.v1.LogRecordH\x00\x12:\n\x07segment\x18\x03 \x01(\x0b\x32\'.carnet.v1.DeliverResultRequest.SegmentH\x00\x12-\n\x07receipt\x18\x04 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementH\x00\x1aX\n\x04Open\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x31\n\x05start\x18\x02 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x1aj\n\x07Segment\x12\x18\n\x06object\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\x80\x08\x12\x1a\n\x07segment\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x10\x80\x80\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x19\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80 B\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"u\n\x15\x44\x65liverResultResponse\x12\x19\n\x11log_sequence_next\x18\x01 \x01(\x04\x12\x0e\n\x06object\x18\x02 \x01(\r\x12\x0f\n\x07segment\x18\x03 \x01(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x05 \x01(\x08*z\n\x0bRunnerState\x12\x1c\n\x18RUNNER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RUNNER_STATE_ACTIVE\x10\x01\x12\x19\n\x15RUNNER_STATE_DRAINING\x10\x02\x12\x19\n\x15RUNNER_STATE_DEGRADED\x10\x03\x32\xf7\x01\n\x07Runners\x12\x41\n\x06\x41ttach\x12\x18.carnet.v1.AttachRequest\x1a\x19.carnet.v1.AttachResponse(\x01\x30\x01\x12Q\n\x0c\x46\x65tchPayload\x12\x1e.carnet.v1.FetchPayloadRequest\x1a\x1f.carnet.v1.FetchPayloadResponse0\x01\x12V\n\rDeliverResult\x12\x1f.carnet.v1.DeliverResultRequest\x1a .carnet.v1.DeliverResultResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61rnet/v1/runners.proto\x12\tcarnet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x15\x63\x61rnet/v1/audit.proto\x1a\x14\x63\x61rnet/v1/jobs.proto\x1a\x1a\x63\x61rnet/v1/statements.proto\"\xba\x02\n\x0b\x43redentials\x12\x19\n\x05\x63hain\x18\x01 \x03(\x0c\x42\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x04\x12\x32\n\x06status\x18\x02 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x35\n\townership\x18\x03 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\x04\x63\x61rd\x18\x04 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x39\n\rkey_statement\x18\x05 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\nolder_keys\x18\x06 \x03(\x0b\x32\x1a.carnet.v1.SignedStatementB\x08\xbaH\x05\x92\x01\x02\x10 \"\xd3\x04\n\rAttachRequest\x12-\n\x0b\x63redentials\x18\x01 \x01(\x0b\x32\x16.carnet.v1.CredentialsH\x00\x12\x35\n\x05state\x18\x02 \x01(\x0b\x32$.carnet.v1.AttachRequest.StateChangeH\x00\x12\x36\n\x07renewal\x18\x03 \x01(\x0b\x32#.carnet.v1.AttachRequest.RenewalAskH\x00\x12\x38\n\x07refused\x18\x04 \x01(\x0b\x32%.carnet.v1.AttachRequest.OfferRefusedH\x00\x12/\n\x05\x65nded\x18\x05 \x01(\x0b\x32\x1e.carnet.v1.AttachRequest.EndedH\x00\x1aH\n\x0bStateChange\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.carnet.v1.RunnerState\x12\x12\n\nslots_free\x18\x02 \x01(\r\x1a\x46\n\nRenewalAsk\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x19\n\x08sequence\x18\x02 \x01(\x04\x42\x07\xbaH\x04\x32\x02(\x01\x1a\x46\n\x0cOfferRefused\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x17\n\x06reason\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x1aP\n\x05\x45nded\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12(\n\nexit_class\x18\x02 \x01(\x0e\x32\x14.carnet.v1.ExitClassB\r\n\x04item\x12\x05\xbaH\x02\x08\x01\"\xf2\x02\n\x05Offer\x12:\n\x0etenant_key_set\x18\x01 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08manifest\x18\x02 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12+\n\x07\x61\x64\x64\x65nda\x18\x03 \x03(\x0b\x32\x1a.carnet.v1.SignedStatement\x12\x32\n\x06permit\x18\x04 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x31\n\x05grant\x18\x05 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0b\x32\x16.carnet.v1.LoggedEntryB\x06\xbaH\x03\xc8\x01\x01\x12\x16\n\x04wrap\x18\x07 \x01(\x0c\x42\x08\xbaH\x05z\x03h\x90\t\x12\x19\n\x11\x61\x64\x64\x65ndum_sequence\x18\x08 \x01(\r\"\x91\x03\n\x0e\x41ttachResponse\x12\x36\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\".carnet.v1.AttachResponse.AttachedH\x00\x12!\n\x05offer\x18\x02 \x01(\x0b\x32\x10.carnet.v1.OfferH\x00\x12\x34\n\x07renewed\x18\x03 \x01(\x0b\x32!.carnet.v1.AttachResponse.RenewedH\x00\x12\x34\n\x07revoked\x18\x04 \x01(\x0b\x32!.carnet.v1.AttachResponse.RevokedH\x00\x1a\x62\n\x07Renewed\x12+\n\x07renewal\x18\x01 \x01(\x0b\x32\x1a.carnet.v1.SignedStatement\x12*\n\x06permit\x18\x02 \x01(\x0b\x32\x1a.carnet.v1.SignedStatement\x1a/\n\x07Revoked\x12\x14\n\x0cgrant_digest\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1a\x1b\n\x08\x41ttached\x12\x0f\n\x07time_ns\x18\x01 \x01(\x04\x42\x06\n\x04item\"z\n\x13\x46\x65tchPayloadRequest\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x18\n\x06object\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x10\x80\x08\x12\x1a\n\x07segment\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x10\x80\x80\x04\x12\x0e\n\x06offset\x18\x04 \x01(\x04\"U\n\x14\x46\x65tchPayloadResponse\x12\x0e\n\x06object\x18\x01 \x01(\r\x12\x0f\n\x07segment\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\xb1\x03\n\x14\x44\x65liverResultRequest\x12\x34\n\x04open\x18\x01 \x01(\x0b\x32$.carnet.v1.DeliverResultRequest.OpenH\x00\x12#\n\x03log\x18\x02 \x01(\x0b\x32\x14.carnet.v1.LogRecordH\x00\x12:\n\x07segment\x18\x03 \x01(\x0b\x32\'.carnet.v1.DeliverResultRequest.SegmentH\x00\x12-\n\x07receipt\x18\x04 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementH\x00\x1aX\n\x04Open\x12\x1d\n\x0cgrant_digest\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x31\n\x05start\x18\x02 \x01(\x0b\x32\x1a.carnet.v1.SignedStatementB\x06\xbaH\x03\xc8\x01\x01\x1aj\n\x07Segment\x12\x18\n\x06object\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\x80\x08\x12\x1a\n\x07segment\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x10\x80\x80\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x19\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80 B\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"u\n\x15\x44\x65liverResultResponse\x12\x19\n\x11log_sequence_next\x18\x01 \x01(\x04\x12\x0e\n\x06object\x18\x02 \x01(\r\x12\x0f\n\x07segment\x18\x03 \x01(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x05 \x01(\x08*z\n\x0bRunnerState\x12\x1c\n\x18RUNNER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13RUNNER_STATE_ACTIVE\x10\x01\x12\x19\n\x15RUNNER_STATE_DRAINING\x10\x02\x12\x19\n\x15RUNNER_STATE_DEGRADED\x10\x03\x32\xf7\x01\n\x07Runners\x12\x41\n\x06\x41ttach\x12\x18.carnet.v1.AttachRequest\x1a\x19.carnet.v1.AttachResponse(\x01\x30\x01\x12Q\n\x0c\x46\x65tchPayload\x12\x1e.carnet.v1.FetchPayloadRequest\x1a\x1f.carnet.v1.FetchPayloadResponse0\x01\x12V\n\rDeliverResult\x12\x1f.carnet.v1.DeliverResultRequest\x1a .carnet.v1.DeliverResultResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREDENTIALS'].fields_by_name['card']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CREDENTIALS'].fields_by_name['key_statement']._loaded_options = None
   _globals['_CREDENTIALS'].fields_by_name['key_statement']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CREDENTIALS'].fields_by_name['older_keys']._loaded_options = None
+  _globals['_CREDENTIALS'].fields_by_name['older_keys']._serialized_options = b'\272H\005\222\001\002\020 '
   _globals['_ATTACHREQUEST_RENEWALASK'].fields_by_name['grant_digest']._loaded_options = None
   _globals['_ATTACHREQUEST_RENEWALASK'].fields_by_name['grant_digest']._serialized_options = b'\272H\004z\002h '
   _globals['_ATTACHREQUEST_RENEWALASK'].fields_by_name['sequence']._loaded_options = None
@@ -87,42 +89,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELIVERRESULTREQUEST_SEGMENT'].fields_by_name['data']._serialized_options = b'\272H\010z\006\020\001\030\200\200 '
   _globals['_DELIVERRESULTREQUEST'].oneofs_by_name['part']._loaded_options = None
   _globals['_DELIVERRESULTREQUEST'].oneofs_by_name['part']._serialized_options = b'\272H\002\010\001'
-  _globals['_RUNNERSTATE']._serialized_start=2540
-  _globals['_RUNNERSTATE']._serialized_end=2662
+  _globals['_RUNNERSTATE']._serialized_start=2598
+  _globals['_RUNNERSTATE']._serialized_end=2720
   _globals['_CREDENTIALS']._serialized_start=141
-  _globals['_CREDENTIALS']._serialized_end=397
-  _globals['_ATTACHREQUEST']._serialized_start=400
-  _globals['_ATTACHREQUEST']._serialized_end=995
-  _globals['_ATTACHREQUEST_STATECHANGE']._serialized_start=682
-  _globals['_ATTACHREQUEST_STATECHANGE']._serialized_end=754
-  _globals['_ATTACHREQUEST_RENEWALASK']._serialized_start=756
-  _globals['_ATTACHREQUEST_RENEWALASK']._serialized_end=826
-  _globals['_ATTACHREQUEST_OFFERREFUSED']._serialized_start=828
-  _globals['_ATTACHREQUEST_OFFERREFUSED']._serialized_end=898
-  _globals['_ATTACHREQUEST_ENDED']._serialized_start=900
-  _globals['_ATTACHREQUEST_ENDED']._serialized_end=980
-  _globals['_OFFER']._serialized_start=998
-  _globals['_OFFER']._serialized_end=1368
-  _globals['_ATTACHRESPONSE']._serialized_start=1371
-  _globals['_ATTACHRESPONSE']._serialized_end=1772
-  _globals['_ATTACHRESPONSE_RENEWED']._serialized_start=1588
-  _globals['_ATTACHRESPONSE_RENEWED']._serialized_end=1686
-  _globals['_ATTACHRESPONSE_REVOKED']._serialized_start=1688
-  _globals['_ATTACHRESPONSE_REVOKED']._serialized_end=1735
-  _globals['_ATTACHRESPONSE_ATTACHED']._serialized_start=1737
-  _globals['_ATTACHRESPONSE_ATTACHED']._serialized_end=1764
-  _globals['_FETCHPAYLOADREQUEST']._serialized_start=1774
-  _globals['_FETCHPAYLOADREQUEST']._serialized_end=1896
-  _globals['_FETCHPAYLOADRESPONSE']._serialized_start=1898
-  _globals['_FETCHPAYLOADRESPONSE']._serialized_end=1983
-  _globals['_DELIVERRESULTREQUEST']._serialized_start=1986
-  _globals['_DELIVERRESULTREQUEST']._serialized_end=2419
-  _globals['_DELIVERRESULTREQUEST_OPEN']._serialized_start=2208
-  _globals['_DELIVERRESULTREQUEST_OPEN']._serialized_end=2296
-  _globals['_DELIVERRESULTREQUEST_SEGMENT']._serialized_start=2298
-  _globals['_DELIVERRESULTREQUEST_SEGMENT']._serialized_end=2404
-  _globals['_DELIVERRESULTRESPONSE']._serialized_start=2421
-  _globals['_DELIVERRESULTRESPONSE']._serialized_end=2538
-  _globals['_RUNNERS']._serialized_start=2665
-  _globals['_RUNNERS']._serialized_end=2912
+  _globals['_CREDENTIALS']._serialized_end=455
+  _globals['_ATTACHREQUEST']._serialized_start=458
+  _globals['_ATTACHREQUEST']._serialized_end=1053
+  _globals['_ATTACHREQUEST_STATECHANGE']._serialized_start=740
+  _globals['_ATTACHREQUEST_STATECHANGE']._serialized_end=812
+  _globals['_ATTACHREQUEST_RENEWALASK']._serialized_start=814
+  _globals['_ATTACHREQUEST_RENEWALASK']._serialized_end=884
+  _globals['_ATTACHREQUEST_OFFERREFUSED']._serialized_start=886
+  _globals['_ATTACHREQUEST_OFFERREFUSED']._serialized_end=956
+  _globals['_ATTACHREQUEST_ENDED']._serialized_start=958
+  _globals['_ATTACHREQUEST_ENDED']._serialized_end=1038
+  _globals['_OFFER']._serialized_start=1056
+  _globals['_OFFER']._serialized_end=1426
+  _globals['_ATTACHRESPONSE']._serialized_start=1429
+  _globals['_ATTACHRESPONSE']._serialized_end=1830
+  _globals['_ATTACHRESPONSE_RENEWED']._serialized_start=1646
+  _globals['_ATTACHRESPONSE_RENEWED']._serialized_end=1744
+  _globals['_ATTACHRESPONSE_REVOKED']._serialized_start=1746
+  _globals['_ATTACHRESPONSE_REVOKED']._serialized_end=1793
+  _globals['_ATTACHRESPONSE_ATTACHED']._serialized_start=1795
+  _globals['_ATTACHRESPONSE_ATTACHED']._serialized_end=1822
+  _globals['_FETCHPAYLOADREQUEST']._serialized_start=1832
+  _globals['_FETCHPAYLOADREQUEST']._serialized_end=1954
+  _globals['_FETCHPAYLOADRESPONSE']._serialized_start=1956
+  _globals['_FETCHPAYLOADRESPONSE']._serialized_end=2041
+  _globals['_DELIVERRESULTREQUEST']._serialized_start=2044
+  _globals['_DELIVERRESULTREQUEST']._serialized_end=2477
+  _globals['_DELIVERRESULTREQUEST_OPEN']._serialized_start=2266
+  _globals['_DELIVERRESULTREQUEST_OPEN']._serialized_end=2354
+  _globals['_DELIVERRESULTREQUEST_SEGMENT']._serialized_start=2356
+  _globals['_DELIVERRESULTREQUEST_SEGMENT']._serialized_end=2462
+  _globals['_DELIVERRESULTRESPONSE']._serialized_start=2479
+  _globals['_DELIVERRESULTRESPONSE']._serialized_end=2596
+  _globals['_RUNNERS']._serialized_start=2723
+  _globals['_RUNNERS']._serialized_end=2970
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,7 @@ class Credentials(_message.Message):
     OWNERSHIP_FIELD_NUMBER: _builtins.int
     CARD_FIELD_NUMBER: _builtins.int
     KEY_STATEMENT_FIELD_NUMBER: _builtins.int
+    OLDER_KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def chain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     @_builtins.property
@@ -62,6 +63,10 @@ class Credentials(_message.Message):
     def card(self) -> _statements_pb2.SignedStatement: ...
     @_builtins.property
     def key_statement(self) -> _statements_pb2.SignedStatement: ...
+    @_builtins.property
+    def older_keys(self) -> _containers.RepeatedCompositeFieldContainer[_statements_pb2.SignedStatement]:
+        """Epoch keys that are no longer sealed to, but that this process can still open."""
+
     def __init__(
         self,
         *,
@@ -70,10 +75,11 @@ class Credentials(_message.Message):
         ownership: _statements_pb2.SignedStatement | None = ...,
         card: _statements_pb2.SignedStatement | None = ...,
         key_statement: _statements_pb2.SignedStatement | None = ...,
+        older_keys: _abc.Iterable[_statements_pb2.SignedStatement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "key_statement", b"key_statement", "ownership", b"ownership", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "chain", b"chain", "key_statement", b"key_statement", "ownership", b"ownership", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "chain", b"chain", "key_statement", b"key_statement", "older_keys", b"older_keys", "ownership", b"ownership", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -889,6 +889,8 @@ class Meter(_message.Message):
     ENERGY_MJ_FIELD_NUMBER: _builtins.int
     ENERGY_METHOD_FIELD_NUMBER: _builtins.int
     PRICE_MICRO_USD_FIELD_NUMBER: _builtins.int
+    CPU_METHOD_FIELD_NUMBER: _builtins.int
+    MEMORY_METHOD_FIELD_NUMBER: _builtins.int
     wall_ms: _builtins.int
     cpu_ms: _builtins.int
     memory_peak_bytes: _builtins.int
@@ -896,6 +898,9 @@ class Meter(_message.Message):
     energy_mj: _builtins.int
     energy_method: _builtins.str
     price_micro_usd: _builtins.int
+    cpu_method: _builtins.str
+    """How cpu_ms and memory_peak_bytes were got; "unavailable" where they were not, and the figure is 0."""
+    memory_method: _builtins.str
     def __init__(
         self,
         *,
@@ -906,10 +911,12 @@ class Meter(_message.Message):
         energy_mj: _builtins.int = ...,
         energy_method: _builtins.str = ...,
         price_micro_usd: _builtins.int = ...,
+        cpu_method: _builtins.str = ...,
+        memory_method: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_ms", b"cpu_ms", "energy_method", b"energy_method", "energy_mj", b"energy_mj", "gpu_ms", b"gpu_ms", "memory_peak_bytes", b"memory_peak_bytes", "price_micro_usd", b"price_micro_usd", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_method", b"cpu_method", "cpu_ms", b"cpu_ms", "energy_method", b"energy_method", "energy_mj", b"energy_mj", "gpu_ms", b"gpu_ms", "memory_method", b"memory_method", "memory_peak_bytes", b"memory_peak_bytes", "price_micro_usd", b"price_micro_usd", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

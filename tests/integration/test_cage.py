@@ -3,7 +3,9 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from docker import APIClient
@@ -13,7 +15,7 @@ from carnet.core.job import Mode
 from carnet.core.receipt import ExitClass
 from carnet.core.runner import Isolation
 from sandbox.cage import template_digest
-from sandbox.docker import API_VERSION, DockerEngine
+from sandbox.docker import DockerEngine
 from sandbox.outcome import Stop
 from tests.fixtures.cage import MIB, SHAPE, UID, LooseEngine, Run, leftovers
 
@@ -161,19 +163,62 @@ async def test_the_probe_names_a_guard_that_is_off(base_image: str, guard: dict[
     assert named in raised.value.detail
 
 
-async def test_a_container_that_differs_from_the_profile_is_refused_and_removed(busybox_image: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "field", "value", "named"),
+    [("HostConfig", "Privileged", True, "Privileged"), ("Warnings", "Warnings", ["no swap limit"], "warns")],
+)
+async def test_a_container_that_differs_or_comes_with_a_warning_is_refused_and_removed(
+    busybox_image: str, answer: str, field: str, value: object, named: str
+) -> None:
     class Careless(DockerEngine):
         async def _call(self, work, *, seconds=20.0):  # type: ignore[no-untyped-def]
-            answer = await super()._call(work, seconds=seconds)
-            if isinstance(answer, dict) and "HostConfig" in answer:
-                answer["HostConfig"]["Privileged"] = True
-            return answer
+            found = await super()._call(work, seconds=seconds)
+            if isinstance(found, dict) and answer in found:
+                (found[answer] if isinstance(found[answer], dict) else found)[field] = value
+            return found
 
     run = Run(image=busybox_image, mode=Mode.RAW, argv=("/bin/busybox", "true"), label="careless")
+    careless = Careless(None)
     with pytest.raises(SandboxUnavailable) as raised:
-        await run.on(Careless(None))
-    assert "Privileged" in raised.value.detail
+        await run.on(careless)
+    careless.close()
+    assert named in raised.value.detail
     assert leftovers("careless") == []
+
+
+async def test_an_engine_that_goes_away_in_mid_job_is_infrastructure_lost_and_leaves_an_orphan(
+    engine: DockerEngine, busybox_image: str, tmp_path: Path
+) -> None:
+    real, connections = os.environ["DOCKER_HOST"].removeprefix("unix://"), []
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_unix_connection(real)
+        connections.extend([writer, inner_writer])
+        await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+
+    server = await asyncio.start_unix_server(forward, str(tmp_path / "d.sock"))
+    fragile = DockerEngine(f"unix://{tmp_path}/d.sock")
+    argv = ("/bin/busybox", "sh", "-c", "echo begun; /bin/busybox sleep 60")
+    task = asyncio.create_task(Run(image=busybox_image, mode=Mode.RAW, argv=argv, label="fragile").on(fragile))
+    await asyncio.sleep(1.5)
+    server.close()
+    (tmp_path / "d.sock").unlink(missing_ok=True)
+    for connection in connections:
+        connection.close()
+    outcome, record = await asyncio.wait_for(task, 20)
+    fragile.close()
+    assert (outcome.exit, outcome.code) == (ExitClass.INFRA_LOST, None)
+    assert record.results == {"stdout": b"begun\n"}
+    assert record.ended == []
+    assert len(await engine.remove_orphans(label="carnet.test", value="fragile")) == 1
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
 
 
 async def test_gpus_that_the_engine_can_not_give_are_an_error_and_not_a_failed_job(
@@ -225,7 +270,7 @@ async def test_an_image_that_is_not_here_is_refused(engine: DockerEngine) -> Non
 async def test_an_image_with_a_volume_or_a_proxy_is_refused(
     engine: DockerEngine, busybox_image: str, change: str
 ) -> None:
-    client = APIClient(base_url=os.environ["DOCKER_HOST"], version=API_VERSION)
+    client = APIClient(base_url=os.environ["DOCKER_HOST"], version="auto")
     container = client.create_container(busybox_image, ["x"])["Id"]
     made = client.commit(container, changes=change)["Id"]
     client.remove_container(container)

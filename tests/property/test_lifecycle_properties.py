@@ -197,7 +197,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
 
 def run(examples: int, *, phases: tuple[Phase, ...] = tuple(Phase)) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         LifecycleMachine,
         settings=settings(
             max_examples=examples,

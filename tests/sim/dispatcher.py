@@ -296,7 +296,7 @@ class Dispatcher:
     def _receive(self, host: Host, attempt: int, grant: bytes, exit_class: ExitClass) -> None:
         try:
             self._fence(host, attempt, grant)
-            job, _ = advance(self._job, ReceiptArrived(exit_class=exit_class), now_ns=self.now_ns)
+            advance(self._job, ReceiptArrived(exit_class=exit_class), now_ns=self.now_ns)
         except LeaseLost:
             if self.durable.lease is None or self.durable.lease.attempt != attempt:
                 self.world.send(lambda: host.on_delivered(attempt))

@@ -4,6 +4,7 @@ Its clock runs a little fast or slow and starts anywhere. Its rules are those of
 renewal 1 was answered; an attempt not above the last seen is ignored; a lost lease kills the work first.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ class Host:
         self.restarts = 0
         self.seen = 0
         self.work: Work | None = None
+        self.mute = False
         self.busy_chance = world.random.choice((0.0, 0.0, 0.2))
 
     @property
@@ -70,6 +72,14 @@ class Host:
         self.work = None
         self.restarts += 1
         self.seen = 0
+
+    def fall_silent(self, seconds: float) -> None:
+        """Nothing that the host sends arrives for a while, though it still hears: half a network partition."""
+        self.mute = True
+        self.world.after(seconds, self._speak)
+
+    def _speak(self) -> None:
+        self.mute = False
 
     def on_offer(self, offer: Offer, grant: bytes) -> None:
         """An offer arrived; it may be a double, or older than the process."""
@@ -104,7 +114,7 @@ class Host:
         if work is None or work.attempt != attempt or work.opened or not self.believes():
             return
         work.opened = True
-        work.ends_at = self.monotonic + self.world.random.choice((1, 10, 60, 200))
+        work.ends_at = self.monotonic + self.world.random.choice((1, 10, 60, 200, 400))
         self._send_start(work)
 
     def on_revoke(self, attempt: int, grant: bytes) -> None:
@@ -152,16 +162,20 @@ class Host:
     def _ask(self, work: Work) -> None:
         work.lease = work.lease.ask(monotonic=self.monotonic)
         sequence = work.lease.asked_sequence
-        self.world.send(lambda: self.dispatcher.on_ask(self, work.attempt, work.grant, sequence))
+        self._say(lambda: self.dispatcher.on_ask(self, work.attempt, work.grant, sequence))
 
     def _send_fetch(self, work: Work) -> None:
-        self.world.send(lambda: self.dispatcher.on_fetch(self, work.attempt, work.grant))
+        self._say(lambda: self.dispatcher.on_fetch(self, work.attempt, work.grant))
 
     def _send_start(self, work: Work) -> None:
-        self.world.send(lambda: self.dispatcher.on_start(self, work.attempt, work.grant))
+        self._say(lambda: self.dispatcher.on_start(self, work.attempt, work.grant))
 
     def _send_receipt(self, work: Work, exit_class: ExitClass) -> None:
-        self.world.send(lambda: self.dispatcher.on_receipt(self, work.attempt, work.grant, exit_class))
+        self._say(lambda: self.dispatcher.on_receipt(self, work.attempt, work.grant, exit_class))
+
+    def _say(self, deliver: Callable[[], None]) -> None:
+        if not self.mute:
+            self.world.send(deliver)
 
     def _say_stopped(self, attempt: int, grant: bytes) -> None:
-        self.world.send(lambda: self.dispatcher.on_stopped(self, attempt, grant))
+        self._say(lambda: self.dispatcher.on_stopped(self, attempt, grant))

@@ -19,11 +19,12 @@ PLACES: Final = ("DE", "FR", "US")
 
 @dataclass(slots=True, kw_only=True)
 class Weather:
-    """How bad the network is. Probabilities, and the longest delay in seconds."""
+    """How bad the network is: probabilities, the longest delay in seconds, and how rare long delays are (1: not)."""
 
     dropped: float
     doubled: float
     delay_seconds_max: float
+    delay_power: int
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class World:
             return
         copies = 2 if self.random.random() < self.weather.doubled else 1
         for _ in range(copies):
-            self.after(self.random.random() ** 3 * self.weather.delay_seconds_max, deliver)
+            self.after(self.random.random() ** self.weather.delay_power * self.weather.delay_seconds_max, deliver)
 
     def run(self, *, until_seconds: float) -> None:
         """Process events until the given time of the world."""

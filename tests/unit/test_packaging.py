@@ -16,20 +16,18 @@ CUSTOMERS = ("buf", "carnet")
 BUILD_SECONDS_MAX = 100
 
 
-def run(*command: str | Path, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> str:
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """The standard output of a command that must succeed."""
     plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    done = subprocess.run(
-        command, cwd=cwd, env=plain | (environment or {}), capture_output=True, text=True, timeout=BUILD_SECONDS_MAX
-    )
+    done = subprocess.run(command, cwd=cwd, env=plain, capture_output=True, text=True, timeout=BUILD_SECONDS_MAX)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 
 
-def places(cwd: Path, environment: dict[str, str] | None = None) -> dict[str, Path]:
+def places(cwd: Path) -> dict[str, Path]:
     """Where a fresh interpreter finds each of our packages."""
     program = f"import {', '.join(OURS)}\nfor each in ({', '.join(OURS)},): print(each.__name__, each.__file__)"
-    lines = run(sys.executable, "-c", program, cwd=cwd, environment=environment).splitlines()
+    lines = run(sys.executable, "-c", program, cwd=cwd).splitlines()
     return {name: Path(place).parent for name, place in (line.split(" ", 1) for line in lines)}
 
 

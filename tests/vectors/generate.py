@@ -1,8 +1,8 @@
 """Writes the envelope vectors, one JSON file a case, into the folder `envelope` beside this file.
 
 It is written from docs/protocol.md and the specifications alone and imports nothing of Carnet, so that product and
-vectors are two readings of one text. Keys and roots are fixed; ciphertext is not (encapsulation and salt are drawn by
-the library), so a new run gives new files that are just as good.
+vectors are two readings of one text. Keys, roots and salts are fixed, and a new run gives the same files; only wraps
+differ, since the library draws their encapsulation, and are just as good.
 
     python tests/vectors/generate.py
 
@@ -19,10 +19,12 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from cryptography.cobblestone import Cobblestone256Encryptor
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 FOLDER = Path(__file__).parent / "envelope"
 SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
@@ -56,8 +58,14 @@ class Pair:
 
 
 def message(key: bytes, context: bytes, data: bytes) -> bytes:
-    encryptor = Cobblestone256Encryptor(key, context)
-    return encryptor.update(data) + encryptor.finalize()
+    """Cobblestone-256: C2SP chunked-encryption v1 with SHA-512 and AES-256-GCM, under a salt that is fixed here."""
+    salt = hashlib.sha256(b"salt" + key + context + data).digest()[:24]
+    info = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0" + salt + context
+    keys = HKDFExpand(SHA512(), 32 + 12 + 32, info).derive(key)
+    aead, nonce = AESGCM(keys[:32]), int.from_bytes(keys[32:44])
+    chunks = [data[i : i + 16_384] for i in range(0, len(data) + 1, 16_384)]
+    sealed = (aead.encrypt((nonce ^ i).to_bytes(12), chunk, None) for i, chunk in enumerate(chunks))
+    return salt + keys[44:] + b"".join(sealed)
 
 
 def case(name: str, comment: str, operation: str, expect: str, output: bytes | None = None, **rest: Any) -> None:
@@ -72,6 +80,12 @@ def case(name: str, comment: str, operation: str, expect: str, output: bytes | N
     if output is not None:
         found["output"] = hashlib.sha256(output).hexdigest()
     CASES[name] = found
+
+
+def variants(kind: str, comment: str, operation: str, expect: str, changes: dict[str, dict[str, Any]]) -> None:
+    """One case for each change of the good case of this kind."""
+    for name, change in changes.items():
+        case(f"{kind}-{name}", comment, operation, expect, source=f"{kind}-good", **change)
 
 
 UNOPENED, MALFORMED, ACCEPTED = "EnvelopeUnopened", "EnvelopeMalformed", "accepted"
@@ -112,8 +126,7 @@ def publics() -> None:
         "coefficients-beyond-q": b"\xff" * 1152 + good[1152:],
         "x25519-zero": lattice + bytes(32),
         "x25519-one": lattice + b"\1" + bytes(31),
-        "x25519-order-8": lattice
-        + bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+        "x25519-order-8": lattice + bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
         "x25519-minus-one": lattice + (2**255 - 20).to_bytes(32, "little"),
         "x25519-not-reduced": lattice + (2**255 - 10).to_bytes(32, "little"),
         "x25519-high-bit": lattice + curve[:31] + bytes([curve[31] | 128]),
@@ -128,17 +141,21 @@ def wraps() -> None:
     names = {"seed": RUNNER.seed, "manifest_digest": MD, "spiffe_id": SPIFFE, "jurisdiction": "FR", "kid": RUNNER.kid}
     wrap = RUNNER.wrap(ROOT, info)
     case("wrap-good", "the root for one recipient", "unwrap", ACCEPTED, ROOT, wrap=wrap, **names)
-    changes: dict[str, dict[str, Any]] = {
-        "other-runner": {"spiffe_id": OTHER_SPIFFE},
-        "other-jurisdiction": {"jurisdiction": "DE"},
-        "other-region": {"jurisdiction": "FR-IDF"},
-        "other-kid": {"kid": OTHER_RUNNER.kid},
-        "other-manifest": {"manifest_digest": OTHER_MD},
-        "other-private-key": {"seed": OTHER_RUNNER.seed},
-        "fields-shifted": {"spiffe_id": SPIFFE + "F", "jurisdiction": "R"},
-    }
-    for name, change in changes.items():
-        case(f"wrap-{name}", "bound to another recipient", "unwrap", UNOPENED, source="wrap-good", **change)
+    variants(
+        "wrap",
+        "bound to another recipient",
+        "unwrap",
+        UNOPENED,
+        {
+            "other-runner": {"spiffe_id": OTHER_SPIFFE},
+            "other-jurisdiction": {"jurisdiction": "DE"},
+            "other-region": {"jurisdiction": "FR-IDF"},
+            "other-kid": {"kid": OTHER_RUNNER.kid},
+            "other-manifest": {"manifest_digest": OTHER_MD},
+            "other-private-key": {"seed": OTHER_RUNNER.seed},
+            "fields-shifted": {"spiffe_id": SPIFFE + "F", "jurisdiction": "R"},
+        },
+    )
     for region, at in {"lattice": 0, "lattice-end": 1087, "x25519": 1088, "root": 1120, "tag": 1167}.items():
         case(f"wrap-flip-{region}", "one bit flipped", "unwrap", UNOPENED, source="wrap-good", wrap=flipped(wrap, at))
     others = {
@@ -172,12 +189,17 @@ def other_wraps() -> None:
     names = {"seed": RUNNER.seed, "manifest_digest": MD, "spiffe_id": SPIFFE, "jurisdiction": "FR", "kid": RUNNER.kid}
     case("addendum-good", "the root for a later recipient", "unwrap-addendum", ACCEPTED, ROOT,
          wrap=RUNNER.wrap(ROOT, info), addendum_digest=ADDENDUM, **names)  # fmt: skip
-    for name, change in {
-        "other-addendum": {"addendum_digest": OTHER_ADDENDUM},
-        "other-manifest": {"manifest_digest": OTHER_MD},
-        "manifest-wrap": {"wrap": RUNNER.wrap(ROOT, ctx("wrap", SUITE_ID, MD, SPIFFE.encode(), b"FR", RUNNER.kid))},
-    }.items():
-        case(f"addendum-{name}", "not this addendum", "unwrap-addendum", UNOPENED, source="addendum-good", **change)
+    variants(
+        "addendum",
+        "not this addendum",
+        "unwrap-addendum",
+        UNOPENED,
+        {
+            "other-addendum": {"addendum_digest": OTHER_ADDENDUM},
+            "other-manifest": {"manifest_digest": OTHER_MD},
+            "manifest-wrap": {"wrap": RUNNER.wrap(ROOT, ctx("wrap", SUITE_ID, MD, SPIFFE.encode(), b"FR", RUNNER.kid))},
+        },
+    )
     case("self-good", "the root for the client itself", "self", ACCEPTED, ROOT,
          seed=RUNNER.seed, wrap=RUNNER.wrap(ROOT, ctx("self", MD)), manifest_digest=MD)  # fmt: skip
     case("self-other-manifest", "of another job", "self", UNOPENED, source="self-good", manifest_digest=OTHER_MD)
@@ -185,13 +207,18 @@ def other_wraps() -> None:
     case("result-good", "the result root for the client", "result", ACCEPTED, RESULT_ROOT, seed=RUNNER.seed,
          wrap=RUNNER.wrap(RESULT_ROOT, ctx("result", MD, GRANT, SPIFFE.encode())), manifest_digest=MD,
          grant_digest=GRANT, spiffe_id=SPIFFE)  # fmt: skip
-    for name, change in {
-        "other-grant": {"grant_digest": OTHER_GRANT},
-        "other-manifest": {"manifest_digest": OTHER_MD},
-        "other-runner": {"spiffe_id": OTHER_SPIFFE},
-        "other-key": {"seed": OTHER_RUNNER.seed},
-    }.items():
-        case(f"result-{name}", "of another attempt", "result", UNOPENED, source="result-good", **change)
+    variants(
+        "result",
+        "of another attempt",
+        "result",
+        UNOPENED,
+        {
+            "other-grant": {"grant_digest": OTHER_GRANT},
+            "other-manifest": {"manifest_digest": OTHER_MD},
+            "other-runner": {"spiffe_id": OTHER_SPIFFE},
+            "other-key": {"seed": OTHER_RUNNER.seed},
+        },
+    )
 
 
 def segments() -> None:
@@ -204,41 +231,54 @@ def segments() -> None:
              ciphertext=message(key, here, data[:size]), **names)  # fmt: skip
     case("segment-good", "40,000 bytes, two chunks and a short one", "segment", ACCEPTED, data,
          ciphertext=message(key, here, data), **names)  # fmt: skip
-    changes: dict[str, dict[str, Any]] = {
-        "swapped": {"index": 1},
-        "last-flag-cleared": {"last": 0},
-        "other-object": {"object_id": 2},
-        "other-job": {"job_id": OTHER_JOB},
-        "other-root": {"root": OTHER_ROOT},
-        "index-and-object-exchanged": {"object_id": 0, "index": 1},
-        "plaintext": {"ciphertext": data[:1000]},
-        "plaintext-json": {"ciphertext": b'{"argv":["python","train.py"]}' * 10},
-        "last-flag-set": {"ciphertext": message(key, ctx("segment", JOB, b"\0\0\0\1", bytes(4), b"\0"), data[:100])},
-        "of-a-result": {"ciphertext": message(key, ctx("result segment", MD, GRANT, b"\0\0\0\1", bytes(4), b"\1"), b"")},
-        "root-as-key": {"ciphertext": message(ROOT, here, data[:100])},
-        "no-context": {"ciphertext": message(key, b"", data[:100])},
-    }
-    for name, change in changes.items():
-        case(f"segment-{name}", "not this segment", "segment", UNOPENED, source="segment-good", **change)
+    variants(
+        "segment",
+        "not this segment",
+        "segment",
+        UNOPENED,
+        {
+            "swapped": {"index": 1},
+            "last-flag-cleared": {"last": 0},
+            "other-object": {"object_id": 2},
+            "other-job": {"job_id": OTHER_JOB},
+            "other-root": {"root": OTHER_ROOT},
+            "index-and-object-exchanged": {"object_id": 0, "index": 1},
+            "plaintext": {"ciphertext": data[:1000]},
+            "plaintext-json": {"ciphertext": b'{"argv":["python","train.py"]}' * 10},
+            "last-flag-set": {
+                "ciphertext": message(key, ctx("segment", JOB, b"\0\0\0\1", bytes(4), b"\0"), data[:100])
+            },
+            "of-a-result": {
+                "ciphertext": message(key, ctx("result segment", MD, GRANT, b"\0\0\0\1", bytes(4), b"\1"), b"")
+            },
+            "root-as-key": {"ciphertext": message(ROOT, here, data[:100])},
+            "no-context": {"ciphertext": message(key, b"", data[:100])},
+        },
+    )
     a, b, c, end = 56, 56 + 16_400, 56 + 32_800, 40_104
-    for name, cut in {
-        "nothing": [],
-        "cut-in-the-header": [[0, 30]],
-        "header-only": [[0, a]],
-        "cut-at-a-chunk": [[0, b]],
-        "cut-at-the-last-chunk": [[0, c]],
-        "cut-in-a-chunk": [[0, 20_000]],
-        "cut-in-the-last-chunk": [[0, end - 100]],
-        "cut-by-one": [[0, end - 1]],
-        "without-header": [[a, end]],
-        "chunks-swapped": [[0, a], [b, c], [a, b], [c, end]],
-        "chunk-doubled": [[0, b], [a, end]],
-        "chunk-dropped": [[0, a], [b, end]],
-        "last-chunk-doubled": [[0, end], [c, end]],
-        "trailing-byte": [[0, end], [0, 1]],
-        "twice": [[0, end], [0, end]],
-    }.items():
-        case(f"segment-{name}", "pieces of the good one", "segment", UNOPENED, source="segment-good", slices=cut)
+    variants(
+        "segment",
+        "pieces of the good one",
+        "segment",
+        UNOPENED,
+        {
+            "nothing": {"slices": []},
+            "cut-in-the-header": {"slices": [[0, 30]]},
+            "header-only": {"slices": [[0, a]]},
+            "cut-at-a-chunk": {"slices": [[0, b]]},
+            "cut-at-the-last-chunk": {"slices": [[0, c]]},
+            "cut-in-a-chunk": {"slices": [[0, 20_000]]},
+            "cut-in-the-last-chunk": {"slices": [[0, end - 100]]},
+            "cut-by-one": {"slices": [[0, end - 1]]},
+            "without-header": {"slices": [[a, end]]},
+            "chunks-swapped": {"slices": [[0, a], [b, c], [a, b], [c, end]]},
+            "chunk-doubled": {"slices": [[0, b], [a, end]]},
+            "chunk-dropped": {"slices": [[0, a], [b, end]]},
+            "last-chunk-doubled": {"slices": [[0, end], [c, end]]},
+            "trailing-byte": {"slices": [[0, end], [0, 1]]},
+            "twice": {"slices": [[0, end], [0, end]]},
+        },
+    )
     short = message(key, here, data[:100])
     for name, at in {"salt": 0, "commitment": 24, "commitment-end": 55, "body": 60, "tag": len(short) - 1}.items():
         case(f"segment-flip-{name}", "one bit flipped", "segment", UNOPENED, source="segment-good",
@@ -252,28 +292,38 @@ def objects() -> None:
     told = [hashlib.sha256(ciphertext).hexdigest()]
     case("object-good", "object 0 with the digest that was signed", "object", ACCEPTED, data,
          root=ROOT, job_id=JOB, object_id=0, size=1400, digests=told, ciphertext=ciphertext)  # fmt: skip
-    for name, change in {
-        "size-too-small": {"size": 1399},
-        "size-too-large": {"size": 1401},
-        "other-digest": {"digests": [digest("x").hex()]},
-        "other-id": {"object_id": 1},
-        "cut-with-its-digest": {
-            "ciphertext": ciphertext[:-1],
-            "digests": [hashlib.sha256(ciphertext[:-1]).hexdigest()],
+    variants(
+        "object",
+        "not what was signed",
+        "object",
+        UNOPENED,
+        {
+            "size-too-small": {"size": 1399},
+            "size-too-large": {"size": 1401},
+            "other-digest": {"digests": [digest("x").hex()]},
+            "other-id": {"object_id": 1},
+            "cut-with-its-digest": {
+                "ciphertext": ciphertext[:-1],
+                "digests": [hashlib.sha256(ciphertext[:-1]).hexdigest()],
+            },
+            "plaintext-with-its-digest": {"ciphertext": data, "digests": [hashlib.sha256(data).hexdigest()]},
         },
-        "plaintext-with-its-digest": {"ciphertext": data, "digests": [hashlib.sha256(data).hexdigest()]},
-    }.items():
-        case(f"object-{name}", "not what was signed", "object", UNOPENED, source="object-good", **change)
-    for name, change in {
-        "size-2-63": {"size": 2**63},
-        "size-negative": {"size": -1},
-        "id-beyond-the-bound": {"object_id": 1024},
-        "too-few-segments": {"size": 64 * 2**20 + 1},
-        "too-many-segments": {"digests": told * 2},
-        "no-segment": {"digests": []},
-        "short-digest": {"digests": [told[0][:-2]]},
-    }.items():
-        case(f"object-{name}", "can not be a sealed object", "object", MALFORMED, source="object-good", **change)
+    )
+    variants(
+        "object",
+        "can not be a sealed object",
+        "object",
+        MALFORMED,
+        {
+            "size-2-63": {"size": 2**63},
+            "size-negative": {"size": -1},
+            "id-beyond-the-bound": {"object_id": 1024},
+            "too-few-segments": {"size": 64 * 2**20 + 1},
+            "too-many-segments": {"digests": told * 2},
+            "no-segment": {"digests": []},
+            "short-digest": {"digests": [told[0][:-2]]},
+        },
+    )
 
 
 def results() -> None:
@@ -282,17 +332,21 @@ def results() -> None:
     case("result-segment-good", "a sealed result", "result-segment", ACCEPTED, data,
          ciphertext=message(key, ctx("result segment", MD, GRANT, bytes(4), bytes(4), b"\1"), data),
          root=RESULT_ROOT, manifest_digest=MD, grant_digest=GRANT, object_id=0, index=0, last=1)  # fmt: skip
-    for name, change in {
-        "other-job": {"manifest_digest": OTHER_MD},
-        "other-attempt": {"grant_digest": OTHER_GRANT},
-        "other-object": {"object_id": 1},
-        "swapped": {"index": 1},
-        "last-flag-cleared": {"last": 0},
-        "other-root": {"root": OTHER_ROOT},
-        "plaintext": {"ciphertext": data},
-    }.items():
-        case(f"result-segment-{name}", "not this result", "result-segment", UNOPENED,
-             source="result-segment-good", **change)  # fmt: skip
+    variants(
+        "result-segment",
+        "not this result",
+        "result-segment",
+        UNOPENED,
+        {
+            "other-job": {"manifest_digest": OTHER_MD},
+            "other-attempt": {"grant_digest": OTHER_GRANT},
+            "other-object": {"object_id": 1},
+            "swapped": {"index": 1},
+            "last-flag-cleared": {"last": 0},
+            "other-root": {"root": OTHER_ROOT},
+            "plaintext": {"ciphertext": data},
+        },
+    )
 
 
 def logs() -> None:
@@ -304,19 +358,24 @@ def logs() -> None:
          ciphertext=record, stream=1, sequence=7, final=0, **names)  # fmt: skip
     case("log-final", "the final record", "log", ACCEPTED, b"", stream=0, sequence=8, final=1,
          ciphertext=message(key, ctx("log", MD, GRANT, b"\0", (8).to_bytes(8), b"\1"), b""), **names)  # fmt: skip
-    for name, change in {
-        "other-sequence": {"sequence": 8},
-        "other-stream": {"stream": 2},
-        "passed-for-the-final": {"stream": 0, "final": 1},
-        "final-flag-alone": {"final": 1},
-        "unknown-stream": {"stream": 3},
-        "other-attempt": {"grant_digest": OTHER_GRANT},
-        "other-job": {"manifest_digest": OTHER_MD},
-        "cut": {"ciphertext": record[:-1]},
-        "two-records": {"ciphertext": record + record},
-        "plaintext": {"ciphertext": line},
-    }.items():
-        case(f"log-{name}", "not this record", "log", UNOPENED, source="log-good", **change)
+    variants(
+        "log",
+        "not this record",
+        "log",
+        UNOPENED,
+        {
+            "other-sequence": {"sequence": 8},
+            "other-stream": {"stream": 2},
+            "passed-for-the-final": {"stream": 0, "final": 1},
+            "final-flag-alone": {"final": 1},
+            "unknown-stream": {"stream": 3},
+            "other-attempt": {"grant_digest": OTHER_GRANT},
+            "other-job": {"manifest_digest": OTHER_MD},
+            "cut": {"ciphertext": record[:-1]},
+            "two-records": {"ciphertext": record + record},
+            "plaintext": {"ciphertext": line},
+        },
+    )
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from base64 import b64decode
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,9 @@ def outcome(ask: Callable[[], bytes]) -> tuple[str, str | None]:
     try:
         output = ask()
     except errors.CarnetError as error:
-        # One outward error: nothing tells a bad key from a bad tag or a bad size.
-        assert not isinstance(error, errors.EnvelopeUnopened) or str(error) == "The envelope can not be opened."
-        assert error.detail == ""
-        return type(error).__name__, None
+        # One outward error: nothing tells a bad key from a bad tag or a bad size, so its text is part of the outcome.
+        unopened = (str(error), error.detail) == ("The envelope can not be opened.", "")
+        return type(error).__name__ if unopened or not isinstance(error, errors.EnvelopeUnopened) else str(error), None
     return "accepted", hashlib.sha256(output).hexdigest()
 
 
@@ -127,7 +127,7 @@ def test_the_vector_has_the_outcome_that_it_names(name: str) -> None:
         assert outcome(lambda: WHOLE[case["operation"]](given)) == expected
         return
     for size in (2**20, 1009, 4096):
-        assert outcome(lambda size=size: STREAMS[case["operation"]](given, size)) == expected
+        assert outcome(partial(STREAMS[case["operation"]], given, size)) == expected
 
 
 def test_every_file_is_a_case_of_its_name_and_both_outcomes_are_there() -> None:

@@ -140,6 +140,7 @@ def upgrade() -> None:
         sa.Column("manifest", sa.LargeBinary(), nullable=False),
         sa.Column("tenant_key_set", sa.LargeBinary(), nullable=False),
         sa.Column("self_wrap", sa.LargeBinary(), nullable=False),
+        sa.Column("requester", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id", "job_id"],
             ["jobs.tenant_id", "jobs.job_id"],

@@ -45,9 +45,9 @@ OTHER = HybridPrivateKey.from_seed(hashlib.sha256(b"other runner").digest())
 UNOPENED = EnvelopeUnopened().text
 
 
-def unopened(ask: Callable[[], object]) -> None:
+def unopened(ask: Callable[..., object], *given: Any, **named: Any) -> None:
     with pytest.raises(EnvelopeUnopened) as caught:
-        ask()
+        ask(*given, **named)
     assert (caught.value.text, caught.value.detail, caught.value.metadata) == (UNOPENED, "", {})
     assert caught.value.__cause__ is None
 
@@ -75,23 +75,23 @@ CHANGES: dict[str, dict[str, Any]] = {
 def test_a_wrap_does_not_open_under_any_other_binding(name: str) -> None:
     binding: dict[str, Any] = {"manifest_digest": MD, "spiffe_id": RUNNER, "jurisdiction": "FR", "kid": PUBLIC.kid}
     wrap = wrap_root(PUBLIC, ROOT, **binding)
-    unopened(lambda: unwrap_root(PRIVATE, wrap, **(binding | CHANGES[name])))
+    unopened(unwrap_root, PRIVATE, wrap, **(binding | CHANGES[name]))
 
 
 def test_a_wrap_of_an_addendum_opens_under_that_addendum_only() -> None:
     entry: dict[str, Any] = {"manifest_digest": MD, "spiffe_id": RUNNER, "jurisdiction": "FR", "kid": PUBLIC.kid}
     wrap = wrap_root_addendum(PUBLIC, ROOT, addendum_digest=ADDENDUM, **entry)
     assert unwrap_root_addendum(PRIVATE, wrap, addendum_digest=ADDENDUM, **entry) == ROOT
-    unopened(lambda: unwrap_root_addendum(PRIVATE, wrap, addendum_digest=GRANT, **entry))
-    unopened(lambda: unwrap_root(PRIVATE, wrap, **entry))
+    unopened(unwrap_root_addendum, PRIVATE, wrap, addendum_digest=GRANT, **entry)
+    unopened(unwrap_root, PRIVATE, wrap, **entry)
 
 
 def test_a_self_wrap_opens_for_every_replica_of_the_client_and_this_manifest() -> None:
     master = hashlib.sha256(b"master").digest()
     wrap = self_wrap(HybridPublicKey(result_key(master, JOB).public), ROOT, manifest_digest=MD)
     assert open_self_wrap(result_key(master, JOB), wrap, manifest_digest=MD) == ROOT
-    unopened(lambda: open_self_wrap(result_key(master, JOB), wrap, manifest_digest=GRANT))
-    unopened(lambda: open_self_wrap(result_key(master, b"j" * 16), wrap, manifest_digest=MD))
+    unopened(open_self_wrap, result_key(master, JOB), wrap, manifest_digest=GRANT)
+    unopened(open_self_wrap, result_key(master, b"j" * 16), wrap, manifest_digest=MD)
 
 
 def test_a_result_root_opens_for_the_client_under_manifest_grant_and_runner() -> None:
@@ -99,17 +99,17 @@ def test_a_result_root_opens_for_the_client_under_manifest_grant_and_runner() ->
     wrap = wrap_result_root(PUBLIC, ROOT, **binding)
     assert unwrap_result_root(PRIVATE, wrap, **binding) == ROOT
     for change in ({"manifest_digest": GRANT}, {"grant_digest": MD}, {"spiffe_id": RUNNER + "x"}):
-        unopened(lambda change=change: unwrap_result_root(PRIVATE, wrap, **(binding | change)))
+        unopened(unwrap_result_root, PRIVATE, wrap, **(binding | change))
 
 
 def test_a_wrap_with_any_part_changed_cut_or_grown_does_not_open() -> None:
     wrap = self_wrap(PUBLIC, ROOT, manifest_digest=MD)
-    unopened(lambda: open_self_wrap(OTHER, wrap, manifest_digest=MD))
+    unopened(open_self_wrap, OTHER, wrap, manifest_digest=MD)
     for at in (0, 500, 1087, 1088, 1119, 1120, 1151, 1152, 1167):
         flipped = wrap[:at] + bytes([wrap[at] ^ 1]) + wrap[at + 1 :]
-        unopened(lambda flipped=flipped: open_self_wrap(PRIVATE, flipped, manifest_digest=MD))
+        unopened(open_self_wrap, PRIVATE, flipped, manifest_digest=MD)
     for other in (b"", wrap[:-1], wrap[1:], wrap + b"\0", ROOT, bytes(1168)):
-        unopened(lambda other=other: open_self_wrap(PRIVATE, other, manifest_digest=MD))
+        unopened(open_self_wrap, PRIVATE, other, manifest_digest=MD)
 
 
 def test_a_root_of_another_size_is_never_wrapped() -> None:
@@ -191,9 +191,9 @@ def manifest(**changes: Any) -> Manifest:
 def test_a_root_is_the_one_that_the_manifest_commits_to_or_nothing_is_opened() -> None:
     check_root(ROOT, manifest())
     check_root(bytearray(ROOT), manifest())
-    unopened(lambda: check_root(bytes(32), manifest()))
-    unopened(lambda: check_root(ROOT, manifest(job_id=b"j" * 16)))
-    unopened(lambda: check_root(ROOT, manifest(root_commit=bytes(32))))
+    unopened(check_root, bytes(32), manifest())
+    unopened(check_root, ROOT, manifest(job_id=b"j" * 16))
+    unopened(check_root, ROOT, manifest(root_commit=bytes(32)))
 
 
 def test_the_commitment_is_hkdf_expand_under_its_label() -> None:
@@ -219,11 +219,11 @@ def test_an_object_of_two_segments_comes_back_and_none_can_be_left_out_or_swappe
     assert open_bytes(ROOT, job_id=JOB, sealed=sealed, segments=segments) == data
     first, second, third = segments
     for other in ([second, first, third], [first, second], [first, third], [*segments, third], [first, second, second]):
-        unopened(lambda other=other: open_bytes(ROOT, job_id=JOB, sealed=sealed, segments=other))
+        unopened(open_bytes, ROOT, job_id=JOB, sealed=sealed, segments=other)
         digests = tuple(hashlib.sha256(s).digest() for s in other)
         if len(other) == 3:
             told = SealedObject(id=0, size=50_000, segment_digests=digests)
-            unopened(lambda told=told, other=other: open_bytes(ROOT, job_id=JOB, sealed=told, segments=other))
+            unopened(open_bytes, ROOT, job_id=JOB, sealed=told, segments=other)
 
 
 def test_a_small_object_with_another_digest_size_id_job_or_root_does_not_open() -> None:
@@ -238,4 +238,4 @@ def test_a_small_object_with_another_digest_size_id_job_or_root_does_not_open() 
         (bytes(32), JOB, sealed),
     ]
     for root, job_id, told in asks:
-        unopened(lambda r=root, j=job_id, t=told: open_bytes(r, job_id=j, sealed=t, segments=segments))
+        unopened(open_bytes, root, job_id=job_id, sealed=told, segments=segments)

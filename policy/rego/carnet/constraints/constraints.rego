@@ -13,6 +13,8 @@ only := {place | some place in input.job.constraints.only}
 
 never := {place | some place in input.job.constraints.never}
 
+unasked := {place | some place in places.universe; not asked(place)}
+
 asked(_) if count(only) == 0
 
 asked(place) if place in only
@@ -34,7 +36,11 @@ asked(place) if places.country_of(place) in only
 #   owner: organisation
 #   review_by: "2027-05-22"
 #   status: in_force
-blocked["ORG-ONLY"] := {place | some place in places.universe; not asked(place)}
+blocked["ORG-ONLY"] := unasked | {region |
+	some region, row in tables.regions.rows
+	row.same_as in unasked
+	not region in only
+}
 
 explained["ORG-ONLY"] := {
 	"message": "constraints.only",

@@ -39,6 +39,13 @@ test_a_region_in_only_does_not_let_in_its_country if {
 	"ORG-ONLY" in rules(limits(["US-CA"], []), fixtures.runner("US"))
 }
 
+test_a_country_in_only_asks_about_its_regions if {
+	body := main.body with input as limits(["UA"], [])
+	body.permitted == ["UA"]
+	body.reasons[0].rule == "US-OFAC-EMB"
+	body.reasons[0].jurisdictions == ["UA-09", "UA-14", "UA-40", "UA-43"]
+}
+
 test_a_region_stands_or_falls_with_its_country_under_law if {
 	found := main.body with input as json.patch(fixtures.hospital, [{"op": "replace", "path": "/job/constraints/only", "value": ["US-CA"]}])
 	found.verdict == "deny"
@@ -58,6 +65,13 @@ test_a_region_and_its_country_code_stand_for_each_other if {
 	rules(limits([], ["FR-974"]), fixtures.runner("RE")) == {"ORG-NEVER"}
 	rules(limits([], ["RE"]), fixtures.runner("FR-974")) == {"ORG-NEVER"}
 	rules(limits([], ["FR-974"]), fixtures.runner("FR")) == set()
+}
+
+test_only_france_does_not_let_in_reunion_under_a_french_code if {
+	body := main.body with input as limits(["FR"], [])
+	"FR-974" in body.blocked["ORG-ONLY"]
+	rules(limits(["FR"], []), fixtures.runner("FR-974")) == {"ORG-ONLY"}
+	rules(limits(["FR-974"], []), fixtures.runner("FR-974")) == set()
 }
 
 test_hong_kong_is_not_china_unless_named if {

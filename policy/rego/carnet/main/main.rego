@@ -67,7 +67,7 @@ deciding := object.union(
 	},
 )
 
-relevant(id, found) := only_limit if {
+relevant(id, found) := {place | some place in only_limit; not shown_by_code(place)} if {
 	id == "ORG-ONLY"
 } else := asked(found)
 
@@ -126,8 +126,17 @@ verdict := "permit" if count(permitted) > 0
 
 rules_evaluated := catalogue.in_force & (object.keys(evaluated_blocks) | (object.keys(evaluated_warnings) | object.keys(evaluated_duties)))
 
-# The lists that rules look for members in: a missing one would look like an empty one.
+# All that rules look at, there and of its kind. A missing list would look like an empty one, and `not f(missing)` is
+# undefined, which in a set of blocked places would look like nothing to block.
 shaped if {
+	every word in [
+		input.job.controller.country,
+		input.job.data.origin_jurisdiction,
+		input.job.constraints.isolation_min,
+		input.gateway.screening,
+	] {
+		is_string(word)
+	}
 	every list in [
 		input.job.constraints.only,
 		input.job.constraints.never,

@@ -1,0 +1,70 @@
+"""The hospital's job: a logistic regression by gradient descent, with nothing but the standard library.
+
+It reads records.csv, keeps every fifth record for testing, standardises, trains, and writes weights.json.
+"""
+
+import csv
+import json
+import math
+import os
+import pathlib
+
+EPOCHS, RATE = 300, 0.5
+
+
+def read(path):
+    with open(path, newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        return [([float(value) for value in row[:-1]], int(row[-1])) for row in rows]
+
+
+def standardise(train, test):
+    columns = list(zip(*(features for features, _ in train)))
+    means = [sum(column) / len(column) for column in columns]
+    spreads = [
+        math.sqrt(sum((value - mean) ** 2 for value in column) / len(column)) or 1.0
+        for column, mean in zip(columns, means)
+    ]
+
+    def scaled(rows):
+        return [([(v - m) / s for v, m, s in zip(features, means, spreads)], label) for features, label in rows]
+
+    return scaled(train), scaled(test)
+
+
+def predict(weights, features):
+    z = weights[0] + sum(w * x for w, x in zip(weights[1:], features))
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, z))))
+
+
+def train(rows):
+    weights = [0.0] * (len(rows[0][0]) + 1)
+    for epoch in range(EPOCHS):
+        gradient, loss = [0.0] * len(weights), 0.0
+        for features, label in rows:
+            p = predict(weights, features)
+            loss -= math.log(max(p if label else 1 - p, 1e-12))
+            gradient[0] += p - label
+            for i, x in enumerate(features, start=1):
+                gradient[i] += (p - label) * x
+        weights = [w - RATE * g / len(rows) for w, g in zip(weights, gradient)]
+        if (epoch + 1) % 50 == 0:
+            print(f"epoch {epoch + 1}: loss {loss / len(rows):.4f}", flush=True)
+    return weights
+
+
+def main():
+    rows = read("records.csv")
+    test = rows[::5]
+    training = [row for i, row in enumerate(rows) if i % 5]
+    training, test = standardise(training, test)
+    weights = train(training)
+    right = sum((predict(weights, features) > 0.5) == (label == 1) for features, label in test)
+    accuracy = right / len(test)
+    print(f"accuracy {accuracy:.4f} on {len(test)} records", flush=True)
+    out = pathlib.Path(os.environ["CARNET_OUTPUT"])
+    (out / "weights.json").write_text(json.dumps({"accuracy": accuracy, "weights": weights, "tested": len(test)}))
+
+
+main()

@@ -1,0 +1,294 @@
+"""The gateway, put together: the only place where its parts are joined.
+
+    gateway = await Gateway.start(config)
+    await gateway.serve(stop)
+
+Order of start: policy, store, sweep of what was never accepted, dispatch, listeners. A part that does not come up stops
+the start with its error; nothing listens before everything that it needs is there.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, Self
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import generate_latest
+
+from carnet.core.statement import Signer
+from carnet.pins import Pins, load_pins
+from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
+from carnet.v1 import jobs_pb2, runners_pb2
+from carnet.v1.jobs_pb2_grpc import add_JobsServicer_to_server
+from carnet.v1.runners_pb2_grpc import add_RunnersServicer_to_server
+from gateway import deliveries, dispatch, intake, queries, returns
+from gateway.auditlog import AuditLog, load_log_key
+from gateway.bells import Bells
+from gateway.blobs import BlobStore
+from gateway.config import GatewayConfig, Listener
+from gateway.gate import Admission, Gate, Revocations
+from gateway.identity import EnterpriseAdmission, RunnerAdmission
+from gateway.jobs import Jobs
+from gateway.judge import Judge
+from gateway.jwks import Algorithm, FileSource, HttpsSource, KeySource
+from gateway.lives import Lives
+from gateway.metrics import Metrics
+from gateway.operations import Batch, ForgetRequests
+from gateway.roster import Roster
+from gateway.runners import Runners
+from gateway.store import SqliteStore
+from gateway.tokens import IssuerConfig, TokenJudge
+from gateway.wraps import WrapKeys, day_of
+from policy.bundle import Bundle
+from policy.cache import CachedPolicy
+from policy.child import SupervisedOpa
+from policy.engine import PolicyEngine
+from policy.opa import Endpoint, OpaServer
+
+page_key_bytes: Final = 32
+grace_seconds: Final = 5.0
+tidy_seconds: Final = 600.0
+request_seconds: Final = 24 * 3600
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where a gateway listens."""
+
+    enterprise: str
+    runner: str
+    metrics: str
+
+
+class Gateway:
+    """One gateway process."""
+
+    def __init__(self, stack: AsyncExitStack, addresses: Addresses, tidy: "asyncio.Task[None]") -> None:
+        self._stack = stack
+        self._tidy = tidy
+        self.addresses = addresses
+
+    @classmethod
+    async def start(cls, config: GatewayConfig, *, clock: Callable[[], int] = time.time_ns) -> Self:
+        """Join everything, and listen. Raises what the first part that does not come up raises."""
+        async with AsyncExitStack() as stack:
+            parts = await _Parts.open(config, stack, clock=clock)
+            enterprise = await parts.listen_enterprise(config)
+            runner = await parts.listen_runner(config)
+            metrics = await parts.listen_metrics(config.metrics.listen)
+            tidy = asyncio.create_task(parts.tidy(), name="tidy")
+            addresses = Addresses(enterprise=enterprise, runner=runner, metrics=metrics)
+            _log.info("gateway ready", action="start", enterprise=enterprise, runner=runner, metrics=metrics)
+            return cls(stack.pop_all(), addresses, tidy)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Serve until told to stop."""
+        await stop.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """Take no more calls, let what is under way end, write what waits."""
+        self._tidy.cancel()
+        await self._stack.aclose()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    stack: AsyncExitStack
+    pins: Pins
+    store: SqliteStore
+    log: AuditLog
+    blobs: BlobStore
+    wraps: WrapKeys
+    roster: Roster
+    judge: Judge
+    bells: Bells
+    metrics: Metrics
+    lives: Lives
+    dispatch: dispatch.Dispatch
+    revocations: Revocations
+    clock: Callable[[], int]
+
+    @classmethod
+    async def open(cls, config: GatewayConfig, stack: AsyncExitStack, *, clock: Callable[[], int]) -> "_Parts":
+        pins = load_pins(config.pins)
+        config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        engine = await _engine(config)
+        stack.push_async_callback(engine.close)
+        store = await SqliteStore.open(
+            config.state / "gateway.db", origin=pins.gateway.origin, log_key=load_log_key(config.keys.log)
+        )
+        stack.push_async_callback(store.close)
+        blobs = BlobStore(config.state / "blobs")
+        stack.callback(blobs.close)
+        await blobs.sweep(await store.read(queries.job_keys))
+        signer = Signer.from_pem(read_private_key(config.keys.decision))
+        wraps, roster, bells, metrics = WrapKeys(config.state / "wrap-keys"), Roster(), Bells(), Metrics()
+        judge = Judge(engine, signer, clock=clock)
+        lives = Lives(store, bells, metrics, clock=clock)
+        loop = dispatch.Dispatch(
+            dispatch.Parts(
+                store=store,
+                lives=lives,
+                wraps=wraps,
+                roster=roster,
+                judge=judge,
+                signer=signer,
+                metrics=metrics,
+                clock=clock,
+            )
+        )
+        await loop.start()
+        stack.push_async_callback(loop.close)
+        return cls(
+            stack=stack,
+            pins=pins,
+            store=store,
+            log=AuditLog(store),
+            blobs=blobs,
+            wraps=wraps,
+            roster=roster,
+            judge=judge,
+            bells=bells,
+            metrics=metrics,
+            lives=lives,
+            dispatch=loop,
+            revocations=Revocations(),
+            clock=clock,
+        )
+
+    async def listen_enterprise(self, config: GatewayConfig) -> str:
+        """The enterprise listener: Jobs."""
+        admission = EnterpriseAdmission(self.pins.tenants, self._tokens(config), clock=self.clock)
+        taken = intake.Intake(
+            intake.Parts(
+                store=self.store,
+                log=self.log,
+                blobs=self.blobs,
+                wraps=self.wraps,
+                roster=self.roster,
+                judge=self.judge,
+                pins=self.pins,
+                metrics=self.metrics,
+                adopt=self.dispatch.adopt,
+                clock=self.clock,
+            )
+        )
+        home = returns.Returns(returns.Parts(store=self.store, log=self.log, blobs=self.blobs, bells=self.bells))
+        page_key = read_secret(config.keys.page, bytes_max=page_key_bytes)
+        server = self._server(admission)
+        add_JobsServicer_to_server(Jobs(self.store, taken, home, self.lives, page_key=page_key), server)
+        roots = tuple(root for tenant in self.pins.tenants for root in tenant.roots)
+        name = jobs_pb2.DESCRIPTOR.services_by_name["Jobs"].full_name
+        return await self._listen(server, config.enterprise, roots, names=(name,), reflect=config.reflection)
+
+    async def listen_runner(self, config: GatewayConfig) -> str:
+        """The runner listener: Runners."""
+        admission = RunnerAdmission(self.pins.operators, clock=self.clock)
+        home = deliveries.Deliveries(
+            deliveries.Parts(
+                store=self.store,
+                blobs=self.blobs,
+                lives=self.lives,
+                metrics=self.metrics,
+                ring=self.bells.ring,
+                clock=self.clock,
+            )
+        )
+        server = self._server(admission)
+        service = Runners(self.roster, self.dispatch, home, self.metrics, self.pins, clock=self.clock)
+        add_RunnersServicer_to_server(service, server)
+        roots = tuple(root for anchor in self.pins.operators for root in anchor.roots)
+        name = runners_pb2.DESCRIPTOR.services_by_name["Runners"].full_name
+        return await self._listen(server, config.runner, roots, names=(name,), reflect=config.reflection)
+
+    async def listen_metrics(self, listen: str) -> str:
+        """Prometheus text over plain HTTP; meant for loopback."""
+        host, _, port = listen.rpartition(":")
+        server = await asyncio.start_server(self._answer_metrics, host, int(port))
+        self.stack.callback(server.close)
+        return f"{host}:{server.sockets[0].getsockname()[1]}"
+
+    async def tidy(self) -> None:
+        """Forget what is no longer needed: old request ids, day keys without wraps."""
+        while True:
+            await asyncio.sleep(tidy_seconds)
+            before_ns = self.clock() - request_seconds * 10**9
+            await self.store.write(Batch(operations=(ForgetRequests(before_ns=before_ns),)))
+            days = await self.store.read(queries.wrap_days)
+            await asyncio.to_thread(self.wraps.sweep, needed=days, today=day_of(self.clock()))
+
+    def _server(self, admission: Admission) -> grpc.aio.Server:
+        gate = Gate(admission, revocations=self.revocations, clock=self.clock)
+        return grpc.aio.server(interceptors=[gate], options=SERVER_OPTIONS)
+
+    async def _listen(
+        self,
+        server: grpc.aio.Server,
+        listener: Listener,
+        roots: tuple[bytes, ...],
+        *,
+        names: tuple[str, ...],
+        reflect: bool,
+    ) -> str:
+        healthy = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+        if reflect:
+            known = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(known, server)
+        credentials = server_credentials(certificate=listener.certificate, private_key=listener.key, client_roots=roots)
+        port = server.add_secure_port(listener.listen, credentials)
+        await server.start()
+        self.stack.push_async_callback(server.stop, grace_seconds)
+        for name in ("", *names):
+            await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return f"{listener.listen.rpartition(':')[0]}:{port}"
+
+    async def _answer_metrics(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(grace_seconds):
+                line = await reader.readline()
+                found = line.startswith((b"GET /metrics ", b"GET / "))
+                status = HTTPStatus.OK if found else HTTPStatus.NOT_FOUND
+                body = generate_latest(self.metrics.registry) if found else b""
+                head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain; version=0.0.4\r\n"
+                writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+                await writer.drain()
+        except (TimeoutError, ConnectionError, ValueError):
+            pass  # a reader that does not read gets nothing
+        finally:
+            writer.close()
+
+    def _tokens(self, config: GatewayConfig) -> TokenJudge:
+        clients = {client: tenant.tenant_id for tenant in self.pins.tenants for client in tenant.client_ids}
+        issuer = IssuerConfig(
+            issuer=config.tokens.issuer,
+            algorithm=Algorithm.ES256,
+            keys=_key_source(config.tokens.jwks),
+            clients=clients,
+        )
+        return TokenJudge((issuer,), audience=config.tokens.audience, clock=self.clock)
+
+
+async def _engine(config: GatewayConfig) -> PolicyEngine:
+    bundle = await asyncio.to_thread(Bundle.load)
+    if config.policy.url is not None:
+        return CachedPolicy(engine=OpaServer(endpoint=Endpoint.of(config.policy.url), bundle=bundle))
+    assert config.policy.opa is not None
+    child = SupervisedOpa(binary=config.policy.opa, bundle=bundle)
+    await child.start()
+    return CachedPolicy(engine=child)
+
+
+def _key_source(place: str) -> KeySource:
+    return HttpsSource(place) if "://" in place else FileSource(Path(place))

@@ -1,0 +1,112 @@
+"""The gateway's configuration: one frozen object from a TOML file < environment < flags. Unknown keys are errors.
+
+    pins = "pins.json"
+    state = "state"
+    [enterprise]   listen, certificate, key            [runner]    listen, certificate, key
+    [keys]         decision, log, page (paths)         [policy]    url, or opa (a binary to supervise)
+    [tokens]       audience, issuer, jwks (a file or an https URL)
+    [metrics]      listen
+
+Secrets are paths, never values. Listeners are on loopback unless they say otherwise.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class Section(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listener(Section):
+    """One gRPC listener with mutual TLS. Port 0 takes a free one."""
+
+    listen: str
+    certificate: Path
+    key: Path
+
+
+class Keys(Section):
+    """Where the gateway's own keys are."""
+
+    decision: Path
+    log: Path
+    page: Path
+
+
+class Policy(Section):
+    """Which policy engine: an external OPA by URL, or one that the gateway supervises."""
+
+    url: str | None = None
+    opa: Path | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.url is None) == (self.opa is None):
+            raise ValueError("name either policy.url (an OPA server) or policy.opa (a binary to supervise)")
+        return self
+
+
+class Tokens(Section):
+    """Who issues the enterprise's tokens, for which audience, and where its public keys are."""
+
+    audience: str
+    issuer: str
+    jwks: str
+
+
+class Metrics(Section):
+    """Where Prometheus reads."""
+
+    listen: str = "127.0.0.1:0"
+
+
+class GatewayConfig(BaseSettings):
+    """What one gateway process needs. Environment: CARNET_GATEWAY_<SECTION>__<NAME>."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CARNET_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    pins: Path
+    state: Path
+    enterprise: Listener
+    runner: Listener
+    keys: Keys
+    policy: Policy
+    tokens: Tokens
+    metrics: Metrics = Field(default_factory=Metrics)
+    reflection: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # no .env file is read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # secrets are paths
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags over environment over file."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def load_config(path: Path | None, **flags: Any) -> GatewayConfig:
+    """Read the configuration. Raises pydantic's `ValidationError`, which names every field that is wrong."""
+
+    class FromFile(GatewayConfig):
+        model_config = SettingsConfigDict(
+            env_prefix="CARNET_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=path
+        )
+
+    return FromFile(**flags)

@@ -1,0 +1,338 @@
+"""Intake: from a client's question to a durable job.
+
+- `prepare`: policy is asked, the signed decision is logged, runners are shown with all that the client needs to judge
+  them. A denial is an answer.
+- `submit`: a stale, foreign or denying decision ends the stream at its header, before the payload. At the trailer the
+  manifest is held against tenant, facts, decision, recipients and ciphertext; what is not an envelope is refused.
+- Accepted means durable: ciphertext is synced and published, then job, wraps, decision, event and leaf are one
+  transaction. Whatever fails before leaves nothing behind.
+- The same job id with the same manifest is the same job; with another one it is refused.
+"""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from carnet.authorship import Written, open_written
+from carnet.core import limits
+from carnet.core.decision import DecisionBody, DecisionRecord, Verdict, check_record, check_usable, recipients_max
+from carnet.core.errors import (
+    EnvelopeMalformed,
+    FactsMismatch,
+    FieldInvalid,
+    PayloadNotEncrypted,
+    RecipientKeyExpired,
+    StatementInvalid,
+)
+from carnet.core.facts import JobFacts, parse_facts
+from carnet.core.job import JobState, Manifest, check_facts
+from carnet.core.lifecycle import Accepted, Contender, Job, advance
+from carnet.core.segment import ciphertext_size, segment_sizes
+from carnet.pins import Pins
+from carnet.v1 import jobs_pb2 as pb
+from carnet.verdict import Decided, open_decision
+from carnet.vetting import candidate_of
+from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_bytes, signed_to_proto
+from gateway import validation
+from gateway.auditlog import AuditLog
+from gateway.blobs import BlobStore, Payload, Upload
+from gateway.identity import Caller
+from gateway.judge import Judge, Judgement, stored_decision
+from gateway.leaves import leaf_of
+from gateway.messages import job_message
+from gateway.metrics import Metrics
+from gateway.operations import Batch, InsertDecision, InsertJob, InsertWraps, RememberRequest
+from gateway.operations import Written as StoreWritten
+from gateway.records import JobDocuments, JobKey, NewEntry, NewEvent, SealedWrap, StoredJob
+from gateway.roster import Roster
+from gateway.status import Denied
+from gateway.store import Store
+from gateway.wraps import WrapKeys, day_of
+from policy.engine import GatewayFacts, Screening
+
+part_seconds_max: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What intake works with; joined in app.py. `adopt` hands an accepted job to dispatch."""
+
+    store: Store
+    log: AuditLog
+    blobs: BlobStore
+    wraps: WrapKeys
+    roster: Roster
+    judge: Judge
+    pins: Pins
+    metrics: Metrics
+    adopt: Callable[[StoredJob], None]
+    clock: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opening:
+    """A header that was found good."""
+
+    job_id: bytes
+    facts: JobFacts
+    decided: Decided
+    request_id: bytes
+
+
+class Intake:
+    """Takes jobs in, for one gateway process."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._sequences: dict[bytes, int] = {}
+
+    async def prepare(self, caller: Caller, request: pb.PrepareJobRequest) -> pb.PrepareJobResponse:
+        """Where may this job run, and on whom."""
+        validation.check(request)
+        facts = parse_facts(request.facts)
+        judgement = await self._parts.judge.prepare(
+            facts, requester_of(caller), self._parts.roster.offers(), tenant_id=caller.tenant_id
+        )
+        self._parts.metrics.decisions.labels(judgement.body.verdict).inc()
+        written = await self._log_decision(judgement, facts)
+        return pb.PrepareJobResponse(
+            decision=pb.Decision(
+                record=signed_to_proto(judgement.signed),
+                body=judgement.body.payload,
+                logged=logged_to_proto(written.logged[0]),
+            ),
+            candidates=list(self._candidates(judgement)),
+            rejected=[
+                pb.Rejected(
+                    runner=rejection.spiffe_id,
+                    jurisdiction=rejection.jurisdiction,
+                    reason=rejection.first.cause,
+                    text="; ".join(obstacle.text for obstacle in rejection.obstacles),
+                )
+                for rejection in judgement.placement.rejected
+            ],
+        )
+
+    async def submit(self, caller: Caller, parts: AsyncIterator[pb.SubmitJobRequest]) -> pb.SubmitJobResponse:
+        """Take a job in. Raises before the payload where the decision does not stand."""
+        first = await _next(parts)
+        if not first.HasField("header"):
+            raise EnvelopeMalformed("The first part of a submission is its header.")
+        opening = self._open(caller, first.header)
+        async with self._parts.blobs.upload() as upload:
+            trailer = await _receive(parts, upload)
+            written = self._open_trailer(caller, opening, trailer)
+            payload = Payload(
+                key=JobKey(tenant_id=caller.tenant_id, job_id=opening.job_id),
+                manifest_digest=written.manifest.digest,
+            )
+            segments = await upload.publish(payload, written.manifest.objects)
+            _check_sealed([segment.size for segment in segments], written.manifest)
+            return await self._accept(caller, opening, trailer, written)
+
+    # --- prepare -------------------------------------------------------------------------------------------------
+
+    async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> StoreWritten:
+        record = judgement.record
+        entry = audit_entry(
+            "decision.prepared",
+            time_ns=record.evaluated_ns,
+            tenant_id=record.tenant_id,
+            job_id=b"",
+            record=record.digest,
+            body=record.body_digest,
+            facts=record.facts_digest,
+        )
+        decision = stored_decision(record, judgement.signed, judgement.body, facts)
+        return await self._parts.store.write(
+            Batch(
+                operations=(InsertDecision(decision=decision),),
+                entries=(NewEntry(kind=entry.kind, data=entry.to_bytes(), subject=record.digest),),
+            )
+        )
+
+    def _candidates(self, judgement: Judgement) -> list[pb.Candidate]:
+        found = []
+        for match in judgement.placement.matched:
+            presence = self._parts.roster.find(match.offer.facts.spiffe_id)
+            if presence is not None and presence.runner.card.digest == match.offer.card.digest:
+                found.append(candidate_of(presence.runner.presented, price_micro_usd=match.price_micro_usd))
+        return found
+
+    # --- submit --------------------------------------------------------------------------------------------------
+
+    def _open(self, caller: Caller, header: pb.SubmitJobRequest.Header) -> _Opening:
+        facts = parse_facts(header.facts)
+        decided = open_decision(pb.Decision(record=header.decision, body=header.body), pins=self._parts.pins.gateway)
+        if decided.record.tenant_id != caller.tenant_id:
+            raise StatementInvalid("The decision is another tenant's.")
+        if decided.body.verdict is not Verdict.PERMIT:
+            raise Denied("The decision does not permit this job.", reasons=decided.body.reasons)
+        check_record(decided.record, decided.body, facts_digest=facts.digest, now_ns=self._parts.clock())
+        check_usable(decided.body, now_ns=self._parts.clock())
+        return _Opening(
+            job_id=header.job_id,
+            facts=facts,
+            decided=decided,
+            request_id=uuid.UUID(header.request_id).bytes,
+        )
+
+    def _open_trailer(self, caller: Caller, opening: _Opening, trailer: pb.SubmitJobRequest.Trailer) -> Written:
+        now_ns = self._parts.clock()
+        written = open_written(
+            signed_from_proto(trailer.tenant_key_set),
+            signed_from_proto(trailer.manifest),
+            tenants=(self._parts.pins.tenant(caller.tenant_id),),
+            sequence_seen=self._sequences.get(caller.tenant_id, 0),
+            now_ns=now_ns,
+        )
+        manifest = written.manifest
+        self._sequences[caller.tenant_id] = written.key_set.sequence
+        if manifest.job_id != opening.job_id:
+            raise FactsMismatch("The manifest is of another job than the header.", metadata={"field": "job_id"})
+        if manifest.decision_digest != opening.decided.record.digest:
+            raise FactsMismatch("The manifest names another decision.", metadata={"field": "decision"})
+        check_facts(manifest, opening.facts)
+        _check_recipients(manifest, opening.decided.record, opening.decided.body, wraps=len(trailer.wraps))
+        skew_ns = limits.clock_skew_seconds_max * 10**9
+        if not manifest.created_ns - skew_ns <= now_ns < manifest.not_after_ns:
+            raise RecipientKeyExpired("The manifest is not valid now.")
+        return written
+
+    async def _accept(
+        self, caller: Caller, opening: _Opening, trailer: pb.SubmitJobRequest.Trailer, written: Written
+    ) -> pb.SubmitJobResponse:
+        manifest, now_ns = written.manifest, self._parts.clock()
+        key = JobKey(tenant_id=caller.tenant_id, job_id=opening.job_id)
+        life, _ = advance(_new_life(manifest), Accepted(), now_ns=now_ns)
+        job = StoredJob(
+            key=key,
+            manifest_digest=manifest.digest,
+            decision_digest=manifest.decision_digest,
+            life=life,
+            created_ns=now_ns,
+            updated_ns=now_ns,
+        )
+        documents = JobDocuments(
+            facts=opening.facts.payload,
+            manifest=signed_to_bytes(signed_from_proto(trailer.manifest)),
+            tenant_key_set=signed_to_bytes(signed_from_proto(trailer.tenant_key_set)),
+            self_wrap=trailer.self_wrap,
+            requester=requester_of(caller).document(),
+        )
+        sealed = await asyncio.to_thread(self._seal_wraps, key, manifest, tuple(trailer.wraps), now_ns)
+        entry = audit_entry(
+            "job.accepted",
+            time_ns=now_ns,
+            tenant_id=key.tenant_id,
+            job_id=key.job_id,
+            manifest=manifest.digest,
+            decision=manifest.decision_digest,
+            facts=manifest.facts_digest,
+        )
+        answer = await self._parts.store.write(
+            Batch(
+                operations=(
+                    RememberRequest(
+                        tenant_id=caller.tenant_id,
+                        request_id=opening.request_id,
+                        body_digest=hashlib.sha256(manifest.job_id + manifest.digest).digest(),
+                        response=b"",
+                        created_ns=now_ns,
+                    ),
+                    InsertJob(job=job, documents=documents, events=(NewEvent.of("accepted", life, time_ns=now_ns),)),
+                    InsertWraps(key=key, wraps=sealed),
+                ),
+                entries=(NewEntry(kind=entry.kind, data=entry.to_bytes(), key=key),),
+            )
+        )
+        if not answer.applied:
+            return await self._accepted_before(key)
+        self._parts.adopt(answer.jobs[0])
+        return pb.SubmitJobResponse(job=job_message(answer.jobs[0]), accepted=logged_to_proto(answer.logged[0]))
+
+    async def _accepted_before(self, key: JobKey) -> pb.SubmitJobResponse:
+        job = await self._parts.store.job(key)
+        assert job is not None, "a job that was accepted before is there"
+        logged = await leaf_of(self._parts.store, self._parts.log, key, "job.accepted")
+        return pb.SubmitJobResponse(job=job_message(job), accepted=logged_to_proto(logged))
+
+    def _seal_wraps(
+        self, key: JobKey, manifest: Manifest, wraps: tuple[bytes, ...], now_ns: int
+    ) -> tuple[SealedWrap, ...]:
+        day = day_of(now_ns)
+        return tuple(
+            self._parts.wraps.seal(key, wrap, kid=recipient.kid, day=day)
+            for recipient, wrap in zip(manifest.recipients, wraps, strict=True)
+        )
+
+
+def requester_of(caller: Caller) -> GatewayFacts:
+    """What the gateway tells policy of a caller. Nobody is screened here, and decisions say so."""
+    return GatewayFacts(
+        issuer=caller.issuer,
+        subject=caller.subject,
+        tenant=caller.tenant_id.hex(),
+        roles=tuple(sorted(caller.roles)),
+        screening=Screening.OFF,
+    )
+
+
+async def _next(parts: AsyncIterator[pb.SubmitJobRequest]) -> pb.SubmitJobRequest:
+    try:
+        async with asyncio.timeout(part_seconds_max):
+            part = await anext(parts)
+    except StopAsyncIteration:
+        raise EnvelopeMalformed("The submission ended before its trailer.") from None
+    except TimeoutError:
+        raise EnvelopeMalformed("The submission paused for too long.") from None
+    validation.check(part)
+    return part
+
+
+async def _receive(parts: AsyncIterator[pb.SubmitJobRequest], upload: Upload) -> pb.SubmitJobRequest.Trailer:
+    async with asyncio.timeout(limits.upload_seconds_max):
+        while True:
+            part = await _next(parts)
+            match part.WhichOneof("part"):
+                case "chunk":
+                    await upload.write(part.chunk.data, object_id=part.chunk.object, segment=part.chunk.segment)
+                case "trailer":
+                    return part.trailer
+                case _:
+                    raise EnvelopeMalformed("A submission has one header.")
+
+
+def _check_sealed(sizes: list[int], manifest: Manifest) -> None:
+    expected = [ciphertext_size(size) for item in manifest.objects for size in segment_sizes(item.size)]
+    if sizes != expected:
+        raise PayloadNotEncrypted
+
+
+def _check_recipients(manifest: Manifest, record: DecisionRecord, body: DecisionBody, *, wraps: int) -> None:
+    permitted = {(e.spiffe_id, e.jurisdiction) for e in record.shortlist if e.permitted}
+    if not manifest.recipients or len(manifest.recipients) != wraps:
+        raise FieldInvalid("There must be one wrap for each recipient.", metadata={"field": "wraps"})
+    if len(manifest.recipients) > recipients_max(body.obligations):
+        raise FactsMismatch("The job has more recipients than the decision allows.", metadata={"field": "recipients"})
+    for recipient in manifest.recipients:
+        if (recipient.spiffe_id, recipient.jurisdiction) not in permitted:
+            raise FactsMismatch("A recipient is not permitted by the decision.", metadata={"field": "recipients"})
+    if not all(body.permits(place) for place in manifest.allowed_jurisdictions):
+        raise FactsMismatch(
+            "The manifest allows a place that the decision does not.", metadata={"field": "allowed_jurisdictions"}
+        )
+
+
+def _new_life(manifest: Manifest) -> Job:
+    return Job(
+        state=JobState.PENDING,
+        attempts_max=manifest.attempts_max,
+        deadline_ns=manifest.not_after_ns,
+        contenders=tuple(
+            Contender(spiffe_id=r.spiffe_id, jurisdiction=r.jurisdiction, kid=r.kid) for r in manifest.recipients
+        ),
+    )

@@ -1,0 +1,124 @@
+"""The Jobs service: frames in, frames out. Who calls is known from the gate; a tenant sees its own jobs only."""
+
+import base64
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+
+from carnet.core import limits
+from carnet.core.encoding import ctx
+from carnet.core.errors import IllegalTransition, JobNotCancellable, NotFound, PageTokenInvalid
+from carnet.core.lifecycle import CancelAsked
+from carnet.v1 import jobs_pb2 as pb
+from carnet.v1.jobs_pb2_grpc import JobsServicer
+from gateway import queries, validation
+from gateway.identity import Caller, caller
+from gateway.intake import Intake
+from gateway.lives import Lives
+from gateway.messages import job_key, job_message
+from gateway.records import StoredJob
+from gateway.returns import Returns
+from gateway.segments import Position
+from gateway.store import Store
+
+_tag_bytes = 16
+
+
+class Jobs(JobsServicer):
+    """What an enterprise calls. `page_key` authenticates page tokens: 32 bytes."""
+
+    def __init__(self, store: Store, intake: Intake, returns: Returns, lives: Lives, *, page_key: bytes) -> None:
+        self._store = store
+        self._intake = intake
+        self._returns = returns
+        self._lives = lives
+        self._page_key = page_key
+
+    async def PrepareJob(self, request: pb.PrepareJobRequest, context: Any) -> pb.PrepareJobResponse:  # noqa: ARG002, N802
+        """Where may this job run."""
+        return await self._intake.prepare(caller(), request)
+
+    async def SubmitJob(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.SubmitJobRequest],
+        context: Any,  # noqa: ARG002
+    ) -> pb.SubmitJobResponse:
+        """Take a job in."""
+        return await self._intake.submit(caller(), aiter(request_iterator))
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.Job:  # noqa: ARG002, N802
+        """One job, with its documents."""
+        validation.check(request)
+        job = await self._own(caller(), request.name)
+        return job_message(job, await self._store.documents(job.key))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:  # noqa: ARG002, N802
+        """The tenant's jobs, newest first."""
+        validation.check(request)
+        tenant_id = caller().tenant_id
+        size = min(request.page_size or limits.page_size_default, limits.page_size_max)
+        after = self._read_token(request.page_token, tenant_id) if request.page_token else None
+        jobs = await self._store.read(queries.jobs_of, tenant_id, after=after, limit=size)
+        token = self._token(jobs[-1], tenant_id) if len(jobs) == size else ""
+        return pb.ListJobsResponse(jobs=[job_message(job) for job in jobs], next_page_token=token)
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.Job:  # noqa: ARG002, N802
+        """Stop a job. A second time changes nothing while it is being stopped."""
+        validation.check(request)
+        job = await self._own(caller(), request.name)
+        if job.life.state.terminal:
+            raise JobNotCancellable(metadata={"state": job.life.state})
+        if job.life.cause is None:
+            try:
+                await self._lives.step(job.key, CancelAsked())
+            except IllegalTransition:
+                raise JobNotCancellable from None
+        return job_message(await self._own(caller(), request.name))
+
+    async def WatchJob(  # noqa: N802
+        self,
+        request: pb.WatchJobRequest,
+        context: Any,  # noqa: ARG002
+    ) -> AsyncIterator[pb.WatchJobResponse]:
+        """Events and sealed log records."""
+        validation.check(request)
+        job = await self._own(caller(), request.name)
+        async for item in self._returns.watch(job.key, event_index=request.event_index, log_index=request.log_index):
+            yield item
+
+    async def FetchResult(  # noqa: N802
+        self,
+        request: pb.FetchResultRequest,
+        context: Any,  # noqa: ARG002
+    ) -> AsyncIterator[pb.FetchResultResponse]:
+        """The receipt file and the sealed results."""
+        validation.check(request)
+        job = await self._own(caller(), request.name)
+        at = Position(object_id=request.object, segment=request.segment, offset=request.offset)
+        async for part in self._returns.fetch(job, at):
+            yield part
+
+    async def _own(self, who: Caller, name: str) -> StoredJob:
+        key = job_key(name)
+        # Another tenant's job is answered as one that is not there, before anything is read.
+        job = await self._store.job(key) if key.tenant_id == who.tenant_id else None
+        if job is None:
+            raise NotFound
+        return job
+
+    def _token(self, job: StoredJob, tenant_id: bytes) -> str:
+        place = job.created_ns.to_bytes(8) + job.key.job_id
+        return base64.urlsafe_b64encode(place + self._tag(place, tenant_id)).decode()
+
+    def _read_token(self, token: str, tenant_id: bytes) -> queries.After:
+        try:
+            data = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
+        except ValueError:
+            raise PageTokenInvalid from None
+        place, tag = data[:24], data[24:]
+        if len(place) != 24 or not hmac.compare_digest(tag, self._tag(place, tenant_id)):
+            raise PageTokenInvalid
+        return queries.After(created_ns=int.from_bytes(place[:8]), job_id=place[8:])
+
+    def _tag(self, place: bytes, tenant_id: bytes) -> bytes:
+        return hmac.digest(self._page_key, ctx("page token", tenant_id, place), "sha256")[:_tag_bytes]

@@ -1,0 +1,154 @@
+"""The Runners service: frames in, frames out. A runner dials out, shows itself, and waits for offers.
+
+- Nothing is taken on the connection's word alone: the credentials in the stream must verify against the pinned
+  operators, and be of the very certificate that the connection was made with.
+- A message that does not verify, or comes out of order, ends the stream with its error.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import structlog
+
+from carnet.core.errors import CarnetError, CredentialInvalid, EnvelopeMalformed, LeaseLost
+from carnet.core.receipt import ExitClass
+from carnet.pins import Pins
+from carnet.v1 import runners_pb2 as pb
+from carnet.v1 import statements_pb2
+from carnet.v1.runners_pb2_grpc import RunnersServicer
+from carnet.vetting import VettedRunner, presented_from, vet
+from gateway import validation
+from gateway.deliveries import Deliveries
+from gateway.dispatch import Dispatch
+from gateway.identity import RunnerPeer, runner
+from gateway.metrics import Metrics
+from gateway.roster import Presence, Roster
+
+_log = structlog.get_logger(__name__)
+
+
+class Runners(RunnersServicer):
+    """What a runner calls."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        dispatch: Dispatch,
+        deliveries: Deliveries,
+        metrics: Metrics,
+        pins: Pins,
+        *,
+        clock: Callable[[], int],
+    ) -> None:
+        self._roster = roster
+        self._dispatch = dispatch
+        self._deliveries = deliveries
+        self._metrics = metrics
+        self._pins = pins
+        self._clock = clock
+
+    async def Attach(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.AttachRequest],
+        context: Any,  # noqa: ARG002
+    ) -> AsyncIterator[pb.AttachResponse]:
+        """One stream for the life of a runner."""
+        peer, requests = runner(), aiter(request_iterator)
+        try:
+            first = await anext(requests)
+        except StopAsyncIteration:
+            raise EnvelopeMalformed("The stream ended before the credentials.") from None
+        validation.check(first)
+        if not first.HasField("credentials"):
+            raise EnvelopeMalformed("The first message of a runner is its credentials.")
+        presence = Presence(runner=self._vet(peer, first.credentials))
+        self._roster.attach(presence)
+        self._metrics.runners.set(len(self._roster))
+        _log.info("runner attached", action="attach", runner=presence.runner.spiffe_id)
+        hearing = asyncio.create_task(self._hear(peer, presence, requests), name="attach")
+        try:
+            yield pb.AttachResponse(attached=pb.AttachResponse.Attached(time_ns=self._clock()))
+            while (message := await presence.outgoing.get()) is not None:
+                yield message
+            if hearing.done():
+                hearing.result()
+        finally:
+            hearing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, CarnetError):
+                await hearing
+            self._roster.detach(presence)
+            self._metrics.runners.set(len(self._roster))
+
+    async def FetchPayload(  # noqa: N802
+        self,
+        request: pb.FetchPayloadRequest,
+        context: Any,  # noqa: ARG002
+    ) -> AsyncIterator[pb.FetchPayloadResponse]:
+        """Sealed payload, for the holder of a live grant."""
+        async for chunk in self._deliveries.fetch(runner(), request):
+            yield chunk
+
+    async def DeliverResult(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.DeliverResultRequest],
+        context: Any,  # noqa: ARG002
+    ) -> AsyncIterator[pb.DeliverResultResponse]:
+        """One attempt's Start, log, results and receipt."""
+        async for answer in self._deliveries.deliver(runner(), aiter(request_iterator)):
+            yield answer
+
+    async def _hear(self, peer: RunnerPeer, presence: Presence, requests: AsyncIterator[pb.AttachRequest]) -> None:
+        try:
+            async for message in requests:
+                validation.check(message)
+                await self._heard(peer, presence, message)
+        finally:
+            presence.end()
+
+    async def _heard(self, peer: RunnerPeer, presence: Presence, message: pb.AttachRequest) -> None:
+        match message.WhichOneof("item"):
+            case "credentials":
+                presence.runner = self._vet(peer, message.credentials)
+                self._dispatch.nudge()
+            case "state":
+                presence.active = message.state.state == pb.RUNNER_STATE_ACTIVE
+                presence.slots_said = message.state.slots_free
+                self._dispatch.nudge()
+            case "renewal":
+                await self._renew(presence, message.renewal)
+            case "refused":
+                with contextlib.suppress(LeaseLost):
+                    await self._dispatch.refused(presence, message.refused.grant_digest, message.refused.reason)
+            case "ended":
+                with contextlib.suppress(LeaseLost):
+                    await self._dispatch.ended(
+                        presence, message.ended.grant_digest, _exit_class(message.ended.exit_class)
+                    )
+            case _:
+                raise EnvelopeMalformed("The message is empty.")
+
+    async def _renew(self, presence: Presence, ask: pb.AttachRequest.RenewalAsk) -> None:
+        try:
+            await self._dispatch.renew(presence, ask.grant_digest, ask.sequence)
+        except LeaseLost:
+            revoked = pb.AttachResponse.Revoked(grant_digest=ask.grant_digest, reason="LEASE_LOST")
+            presence.send(pb.AttachResponse(revoked=revoked))
+        except CarnetError as error:
+            # No answer is no time: the runner asks again, and stops by itself when its time is over.
+            _log.warning("renewal not answered", action="renew", reason=error.reason, detail=error.detail)
+
+    def _vet(self, peer: RunnerPeer, credentials: pb.Credentials) -> VettedRunner:
+        found = vet(presented_from(credentials), anchors=self._pins.operators, now_ns=self._clock())
+        if found.identity.certificate_digest != peer.certificate_digest:
+            raise CredentialInvalid("The credentials are of another certificate than the connection's.")
+        return found
+
+
+def _exit_class(number: statements_pb2.ExitClass.ValueType) -> ExitClass:
+    name = statements_pb2.ExitClass.Name(number).removeprefix("EXIT_CLASS_")
+    try:
+        return ExitClass[name]
+    except KeyError:
+        raise EnvelopeMalformed("The exit class is unknown.") from None

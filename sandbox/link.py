@@ -1,0 +1,111 @@
+"""Link: the runner's one connection to its gateway, and what is said over it. It dials out; nothing dials in.
+
+- `attached` keeps an Attach stream up: credentials first, then whatever is queued; a broken stream is dialled again
+  after a pause with jitter. What was asked while no stream was up is lost on purpose: asks are repeated by who asks.
+- Payload and results have calls of their own, and resume where they broke.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import grpc.aio
+import structlog
+
+from carnet.core.errors import CarnetError, GatewayUnavailable
+from carnet.core.receipt import ExitClass
+from carnet.rpc import calling
+from carnet.v1 import runners_pb2 as pb
+from carnet.v1.runners_pb2_grpc import RunnersStub
+from carnet.v1.statements_pb2 import ExitClass as ExitNumber
+
+if TYPE_CHECKING:
+    from carnet.v1.runners_pb2_grpc import RunnersAsyncStub  # in the stubs only
+
+pause_seconds: Final = 1.0
+pause_seconds_max: Final = 15.0
+attach_seconds: Final = 10.0
+
+_log = structlog.get_logger(__name__)
+
+Hear = Callable[[pb.AttachResponse], Awaitable[None]]
+
+
+class Link:
+    """A channel to the gateway. `credentials` gives what to show, newest each time."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, credentials: Callable[[], pb.Credentials]) -> None:
+        self._stub: "RunnersAsyncStub" = RunnersStub(channel)
+        self._credentials = credentials
+        self._outgoing: asyncio.Queue[pb.AttachRequest] | None = None
+        self.up = asyncio.Event()
+
+    async def attached(self, hear: Hear, state: Callable[[], pb.AttachRequest.StateChange]) -> None:
+        """Keep a stream up for ever; `hear` is called with each message, one after the other."""
+        pause = pause_seconds
+        while True:
+            try:
+                await self._attach(hear, state)
+                pause = pause_seconds
+            except CarnetError as error:
+                _log.warning("not attached", action="attach", reason=error.reason, text=error.text)
+            finally:
+                self._outgoing = None
+                self.up.clear()
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
+            pause = min(pause * 2, pause_seconds_max)
+
+    def show(self) -> None:
+        """Send the credentials again: a part of them changed."""
+        self._say(pb.AttachRequest(credentials=self._credentials()))
+
+    def state(self, change: pb.AttachRequest.StateChange) -> None:
+        """Say how much room there is."""
+        self._say(pb.AttachRequest(state=change))
+
+    def ask(self, grant_digest: bytes, sequence: int) -> None:
+        """Ask for time."""
+        ask = pb.AttachRequest.RenewalAsk(grant_digest=grant_digest, sequence=sequence)
+        self._say(pb.AttachRequest(renewal=ask))
+
+    def refuse(self, grant_digest: bytes, reason: str) -> None:
+        """Turn an offer down."""
+        self._say(pb.AttachRequest(refused=pb.AttachRequest.OfferRefused(grant_digest=grant_digest, reason=reason)))
+
+    def ended(self, grant_digest: bytes, exit_class: ExitClass) -> None:
+        """An attempt is over with nothing to deliver."""
+        number = ExitNumber.Value(f"EXIT_CLASS_{exit_class.name}")
+        self._say(pb.AttachRequest(ended=pb.AttachRequest.Ended(grant_digest=grant_digest, exit_class=number)))
+
+    async def payload(self, request: pb.FetchPayloadRequest) -> AsyncGenerator[pb.FetchPayloadResponse, None]:
+        """Payload chunks from a place on."""
+        async with calling():
+            async for chunk in self._stub.FetchPayload(request):
+                yield chunk
+
+    def deliver(self, parts: AsyncIterator[pb.DeliverResultRequest]) -> AsyncIterator[pb.DeliverResultResponse]:
+        """One delivery stream; the caller reads what the gateway says of it."""
+        return self._stub.DeliverResult(parts).__aiter__()
+
+    async def _attach(self, hear: Hear, state: Callable[[], pb.AttachRequest.StateChange]) -> None:
+        outgoing: asyncio.Queue[pb.AttachRequest] = asyncio.Queue()
+        outgoing.put_nowait(pb.AttachRequest(credentials=self._credentials()))
+
+        async def said() -> AsyncIterator[pb.AttachRequest]:
+            while True:
+                yield await outgoing.get()
+
+        async with calling():
+            call = self._stub.Attach(said())
+            async for message in call:
+                if message.HasField("attached"):
+                    self._outgoing = outgoing
+                    self.state(state())
+                    self.up.set()
+                await hear(message)
+        raise GatewayUnavailable(detail="the gateway ended the stream")
+
+    def _say(self, message: pb.AttachRequest) -> None:
+        if self._outgoing is not None:
+            self._outgoing.put_nowait(message)

@@ -1,0 +1,95 @@
+"""Rules that were made wrong on purpose: the tests beside the rules must notice each.
+
+Mutants that the tests let live would be mistakes that they let live.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from carnet.core.document import canonical
+from policy.bundle import Bundle, home
+from tests.opa_support import opa_binary
+
+MUTANTS = [
+    ("gdpr", "mechanism.expires_ns > catalogue.now", "mechanism.expires_ns >= catalogue.now"),
+    ("gdpr", 'importer.dpf_certified == "yes"', 'importer.dpf_certified != "no"'),
+    ("gdpr", "\tmechanism.importer == operator\n", ""),
+    ("gdpr", "\toperator in certified_importers\n", ""),
+    ("gdpr", "\tmechanism.assessment_completed == true\n", ""),
+    ("gdpr", 'mechanism.type in {"SCC", "BCR"}', 'mechanism.type != "BCR"'),
+    ("gdpr", "default applies := true", "default applies := false"),
+    ("gdpr", "default personal := true", "default personal := false"),
+    ("gdpr", "default special := true", "default special := false"),
+    ("gdpr", "\toutside(input.job.data.origin_jurisdiction)\n", ""),
+    ("gdpr", "\toutside(input.job.controller.country)\n", ""),
+    ("gdpr", "\tcount(input.job.data.subject_jurisdictions) > 0\n", ""),
+    ("gdpr", "\tplaces.known(country)\n\tnot", "\tnot"),
+    ("gdpr", "\trow.enabled == true\n", ""),
+    ("gdpr", "\tcatalogue.holds(row)\n", ""),
+    ("gdpr", "\tnot excluded(row)\n", ""),
+    ("gdpr", '["EU", "EEA_EFTA", "EU_OUTERMOST", "EU_ALAND"]', '["EU", "EEA_EFTA", "EU_OUTERMOST", "EU_OCT"]'),
+    ("gdpr", "places.with_regions(restricted)", "restricted"),
+    ("ofac", "catalogue.holds(row)", "row.from_ns >= 0"),
+    ("ofac", "\tclean(runner.operator.parent_country)\n", ""),
+    ("ofac", "\tclean(runner.operator.country)\n", ""),
+    ("ofac", "\tnot runner.country in partly_embargoed\n", ""),
+    ("ofac", "\tplaces.known(country)\n", ""),
+    ("exposure", "[runner.operator.country, runner.operator.parent_country]", "[runner.operator.country]"),
+    ("exposure", "[runner.operator.country, runner.operator.parent_country]", "[runner.operator.parent_country]"),
+    ("exposure", "\t\tplaces.known(country)\n", ""),
+    ("constraints", "\tnot hidden(runner.jurisdiction)\n", ""),
+    ("constraints", "\trank[runner.isolation] >=", "\trank[runner.isolation] >"),
+    ("constraints", "asked(place) if places.country_of(place) in only\n", ""),
+    ("baseline", 'runner.evidence in {"operator", ', 'runner.evidence in {"self", "operator", '),
+    ("baseline", 'in {"clear", "off"}', 'in {"clear", "off", "unknown"}'),
+    ("baseline", "\tplaces.known(runner.jurisdiction)\n", ""),
+    ("baseline", "\trunner.country == places.country_of(runner.jurisdiction)\n", ""),
+    ("catalogue", "row.from_ns <= now", "row.from_ns < now"),
+    ("catalogue", "until_ns <= now", "until_ns < now"),
+    ("catalogue", "day > now}", "day >= now}"),
+    ("catalogue", "\tis_number(row.effective_from_ns)\n\trow.effective_from_ns <= now\n", ""),
+    ("main", "\tshaped\n", ""),
+    ("main", "\trules_evaluated == catalogue", "\tcount(rules_evaluated) > 0\n\tcatalogue.now > 0\n\t_ := catalogue"),
+    ("main", 'default verdict := "deny"', 'default verdict := "permit"'),
+    ("main", "weight(duty) := 0 - duty.value", "weight(duty) := duty.value"),
+    ("runners", "\tcount(refused(i)) == 0\n\tevery id in required {\n\t\ti in passed[id]\n\t}\n", ""),
+    ("runners", "\tplace_permitted(input.runners[i].jurisdiction)\n\tcount", "\tcount"),
+    ("places", "\tnot country_of(place) in {whole | some whole in tables.regions.listed_whole}\n", ""),
+]
+QUICK = 6
+
+pytestmark = pytest.mark.opa
+
+
+def verdict(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(opa_binary()), "test", str(folder), "--timeout", "60s"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env={"HOME": "/"})
+
+
+def copied(tmp_path: Path) -> Path:
+    shutil.copytree(home / "rego", tmp_path / "policy")
+    (tmp_path / "policy" / "data.json").write_bytes(canonical(Bundle.load().data()))
+    return tmp_path / "policy"
+
+
+def test_the_rules_as_they_are_pass(tmp_path: Path) -> None:
+    assert verdict(copied(tmp_path)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(i, marks=[pytest.mark.full] if i % (len(MUTANTS) // QUICK) else []) for i in range(len(MUTANTS))],
+)
+def test_a_mutant_is_noticed(number: int, tmp_path: Path) -> None:
+    name, before, after = MUTANTS[number]
+    folder = copied(tmp_path)
+    rules = folder / "carnet" / name / f"{name}.rego"
+    text = rules.read_text()
+    assert before in text, "the mutant has gone stale"
+    rules.write_text(text.replace(before, after))
+    result = verdict(folder)
+    assert result.returncode == 2, result.stdout[-500:] + result.stderr[-500:]
+    assert "FAIL" in result.stdout

@@ -1,0 +1,194 @@
+"""The bundle: every row of the data is cited, dated and consistent, and what is malformed stops the load."""
+
+import datetime
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carnet.core.decision import OBLIGATIONS
+from carnet.core.errors import Bug, FieldInvalid
+from carnet.core.facts import DATA_CLASSES
+from carnet.core.runner import Isolation
+from policy.bundle import Bundle, home
+from policy.catalogue import nanoseconds
+
+BUNDLE = Bundle.load()
+TABLES = sorted(BUNDLE.tables)
+DATED = ["adequacy", "embargoes"]
+NO_ISO_CODES = ("EU", "UK", "XK", "AN", "CS", "SU", "ZZ")
+
+
+def rows(table: str) -> dict[str, dict[str, Any]]:
+    return BUNDLE.rows(table)
+
+
+def copied(tmp_path: Path) -> Path:
+    for part in ("rego", "data", "schema"):
+        shutil.copytree(home / part, tmp_path / part)
+    return tmp_path
+
+
+def test_all_249_countries_of_iso_3166_are_there_and_no_other_code() -> None:
+    assert len(rows("jurisdictions")) == 249
+    assert not set(NO_ISO_CODES) & set(rows("jurisdictions"))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_citation_is_a_row_of_the_citations(table: str) -> None:
+    cited = re.findall(r'"(C-[A-Z0-9-]+)"', json.dumps({k: v for k, v in BUNDLE.tables[table].items() if k != "about"}))
+    assert set(cited) <= set(rows("citations"))
+
+
+@pytest.mark.parametrize("table", DATED)
+def test_nanoseconds_are_those_of_the_days_and_rise(table: str) -> None:
+    for row in rows(table).values():
+        assert row["from_ns"] == nanoseconds(row["from"])
+        assert row["until_ns"] == (nanoseconds(row["until"]) if row["until"] else None)
+        assert row["until_ns"] is None or row["from_ns"] < row["until_ns"]
+    assert rows("rules")
+    for row in rows("rules").values():
+        assert row["effective_from_ns"] == nanoseconds(row["effective_from"])
+    assert BUNDLE.tables["settings"]["far_ns"] == nanoseconds(str(BUNDLE.tables["settings"]["far"]))
+
+
+def test_every_row_is_reviewed_after_it_was_read() -> None:
+    found = [r for t in TABLES for r in (BUNDLE.tables[t], *BUNDLE.tables[t].get("rows", {}).values()) if "as_of" in r]
+    assert len(found) > 50
+    for row in found:
+        assert datetime.date.fromisoformat(row["as_of"]) < datetime.date.fromisoformat(row["review_by"])
+
+
+def test_rows_that_were_not_verified_say_so_and_why() -> None:
+    for table in ("adequacy", "embargoes", "groups"):
+        for key, row in rows(table).items():
+            assert row["status"] == "seen" or row["note"], (table, key)
+
+
+def test_the_data_and_the_core_know_the_same_words() -> None:
+    settings: Any = BUNDLE.tables["settings"]
+    assert {name: row["enforcer"] for name, row in settings["obligations"].items()} == OBLIGATIONS
+    assert sorted(settings["isolation"], key=settings["isolation"].get) == list(Isolation)
+    assert set(rows("classes")) == DATA_CLASSES
+
+
+def test_every_place_that_the_data_names_is_known() -> None:
+    known = set(rows("jurisdictions")) | set(rows("regions"))
+    named = set(rows("adequacy")) | set(rows("embargoes"))
+    named |= {member for row in rows("groups").values() for member in row["members"]}
+    named |= {code for row in rows("regions").values() for code in (row["country"], row["same_as"] or row["country"])}
+    named |= {code for row in rows("adequacy").values() for code in row["exporters_excluded"]}
+    assert named <= known
+    assert all(name[:2] == row["country"] for name, row in rows("regions").items())
+
+
+def test_a_country_with_an_embargoed_region_has_all_its_regions_listed() -> None:
+    partly = {place[:2] for place in rows("embargoes") if "-" in place}
+    assert partly == set(BUNDLE.tables["regions"]["listed_whole"])  # type: ignore[arg-type]
+    assert sum(name.startswith("UA-") for name in rows("regions")) == 27
+
+
+def test_outermost_regions_and_overseas_territories_are_apart() -> None:
+    groups = rows("groups")
+    assert not set(groups["EU_OUTERMOST"]["members"]) & set(groups["EU_OCT"]["members"])
+    assert len(groups["EU"]["members"]) == 27
+
+
+def test_every_message_that_a_rule_names_is_in_the_catalogue_and_no_other() -> None:
+    text = b"".join(BUNDLE.rules.values()).decode()
+    named = set(re.findall(r'"((?:carnet|constraints|exposure|gdpr|ofac)\.[a-z0-9_.]+)"', text))
+    assert named - {"carnet.input/v1"} | {"NLA-1"} == set(rows("messages"))
+
+
+def test_both_languages_ask_for_the_same_parameters_and_a_fix_for_none() -> None:
+    for name, row in rows("messages").items():
+        english, french = (set(re.findall(r"\{(\w+)\}", row[language])) for language in ("en", "fr"))
+        assert english == french, name
+        assert not (".fix." in name and english), name
+
+
+def test_the_tests_of_the_rules_are_not_in_the_bundle() -> None:
+    assert BUNDLE.rules
+    assert not [path for path in BUNDLE.rules if "_test" in path]
+    assert list((home / "rego").rglob("*_test.rego"))
+
+
+def test_each_package_stands_where_its_name_says_with_its_test_beside_it() -> None:
+    for path, text in BUNDLE.rules.items():
+        folder = Path(path).parent
+        assert f"\npackage {folder.as_posix().replace('/', '.')}\n" in text.decode()
+        owns_rules = any(row["package"] == folder.as_posix().replace("/", ".") for row in rows("rules").values())
+        assert not owns_rules or (home / "rego" / folder / f"{folder.name}_test.rego").exists()
+
+
+def test_revisions_change_with_a_rule_and_with_a_row(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    assert Bundle.load(folder).revisions == BUNDLE.revisions
+    rule = folder / "rego" / "carnet" / "gdpr" / "gdpr.rego"
+    rule.write_text(rule.read_text() + "\n# changed\n")
+    other = Bundle.load(folder)
+    assert other.revisions.rules != BUNDLE.revisions.rules
+    assert other.revisions.data == BUNDLE.revisions.data
+    assert other.revision != BUNDLE.revision
+    table = folder / "data" / "adequacy.json"
+    table.write_text(table.read_text().replace('"enabled": true', '"enabled": false', 1))
+    assert Bundle.load(folder).revisions.data != BUNDLE.revisions.data
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"enabled": true', '"enabled": true, "enabled": false'),
+        ('"enabled": true', '"enabled": 1'),
+        ('"enabled": true', '"enabled": true, "surprise": 1'),
+        ('"from_ns": ', '"from_ns": 0.5, "x": '),
+        ('"status": "seen"', '"status": "believed"'),
+        ('{\n "about"', '[\n "about"'),
+    ],
+)
+def test_a_malformed_table_stops_the_load(tmp_path: Path, before: str, after: str) -> None:
+    table = copied(tmp_path) / "data" / "adequacy.json"
+    changed = table.read_text().replace(before, after, 1)
+    assert changed != table.read_text()
+    table.write_text(changed)
+    with pytest.raises(FieldInvalid):
+        Bundle.load(tmp_path)
+
+
+def test_a_table_without_a_schema_stops_the_load(tmp_path: Path) -> None:
+    (copied(tmp_path) / "data" / "extra.json").write_text('{"about": "x", "rows": {}}')
+    with pytest.raises(FieldInvalid):
+        Bundle.load(tmp_path)
+
+
+def test_a_folder_without_policy_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(Bug):
+        Bundle.load(tmp_path)
+
+
+def test_what_is_written_is_what_was_digested(tmp_path: Path) -> None:
+    BUNDLE.write(tmp_path)
+    manifest = json.loads((tmp_path / ".manifest").read_bytes())
+    assert manifest == {"revision": BUNDLE.revision, "roots": ["carnet", "system/authz"], "rego_version": 1}
+    assert {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*.rego")} == BUNDLE.rules
+    data = json.loads((tmp_path / "data.json").read_bytes())["carnet"]["tables"]
+    assert data.pop("revisions") == {"rules": BUNDLE.revisions.rules, "data": BUNDLE.revisions.data}
+    assert data == BUNDLE.tables
+
+
+def test_rows_past_their_review_are_named() -> None:
+    assert BUNDLE.overdue(nanoseconds("2026-11-22")) == ()
+    late = BUNDLE.overdue(nanoseconds("2027-02-22"))
+    assert "adequacy/US" in late
+    assert "rules/US-OFAC-EMB" in late
+    assert "adequacy/CH" not in late
+
+
+def test_rules_in_force_are_those_of_their_days() -> None:
+    gdpr = nanoseconds("2018-05-25")
+    assert "EU-GDPR-CHV" in BUNDLE.rules_in_force(stage="job", now_ns=gdpr)
+    assert "EU-GDPR-CHV" not in BUNDLE.rules_in_force(stage="job", now_ns=gdpr - 1)
+    assert "EU-GDPR-IMPORTER" in BUNDLE.rules_in_force(stage="runner", now_ns=gdpr)
