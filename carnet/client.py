@@ -17,7 +17,6 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -37,7 +36,6 @@ from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState, Manifest
 from carnet.inbox import Attempt, LogLine, ResultReader
 from carnet.outbox import SealedJob, TenantKeys, Work, seal
-from carnet.proof import VerifiedReceipt
 from carnet.rpc import calling
 from carnet.tls import channel_credentials, open_channel
 from carnet.v1 import jobs_pb2
@@ -49,13 +47,9 @@ from carnet.wire import logged_from_proto, signed_from_proto, signed_to_proto
 if TYPE_CHECKING:
     from carnet.v1.jobs_pb2_grpc import JobsAsyncStub  # in the stubs only
 
-if TYPE_CHECKING:  # a name that the generated stubs have, and the generated module has not
-    from carnet.v1.jobs_pb2_grpc import JobsAsyncStub
-
 unary_seconds: Final = 20.0
 result_seconds: Final = 3600.0
 silence_seconds_max: Final = 300.0
-
 
 Observer = Callable[[Event | LogLine], None]
 

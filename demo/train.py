@@ -1,6 +1,7 @@
 """The hospital's job: a logistic regression by gradient descent, with nothing but the standard library.
 
-It reads records.csv, keeps every fifth record for testing, standardises, trains, and writes weights.json.
+It reads records.csv, keeps every fifth record for testing, standardises, trains for as many epochs as it is told,
+and writes weights.json.
 """
 
 import csv
@@ -8,8 +9,9 @@ import json
 import math
 import os
 import pathlib
+import sys
 
-EPOCHS, RATE = 300, 0.5
+RATE = 0.2
 
 
 def read(path):
@@ -38,9 +40,9 @@ def predict(weights, features):
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, z))))
 
 
-def train(rows):
+def train(rows, epochs):
     weights = [0.0] * (len(rows[0][0]) + 1)
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         gradient, loss = [0.0] * len(weights), 0.0
         for features, label in rows:
             p = predict(weights, features)
@@ -49,7 +51,7 @@ def train(rows):
             for i, x in enumerate(features, start=1):
                 gradient[i] += (p - label) * x
         weights = [w - RATE * g / len(rows) for w, g in zip(weights, gradient)]
-        if (epoch + 1) % 50 == 0:
+        if (epoch + 1) % (epochs // 10) == 0:
             print(f"epoch {epoch + 1}: loss {loss / len(rows):.4f}", flush=True)
     return weights
 
@@ -59,7 +61,7 @@ def main():
     test = rows[::5]
     training = [row for i, row in enumerate(rows) if i % 5]
     training, test = standardise(training, test)
-    weights = train(training)
+    weights = train(training, int(sys.argv[1]))
     right = sum((predict(weights, features) > 0.5) == (label == 1) for features, label in test)
     accuracy = right / len(test)
     print(f"accuracy {accuracy:.4f} on {len(test)} records", flush=True)

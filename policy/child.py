@@ -18,6 +18,7 @@ import contextlib
 import datetime
 import json
 import logging
+import shutil
 import socket
 import tempfile
 from pathlib import Path
@@ -50,7 +51,8 @@ class SupervisedOpa:
     """A `PolicyEngine` over a child process."""
 
     def __init__(self, *, binary: Path, bundle: Bundle, seconds_max: float = limits.policy_seconds_max) -> None:
-        self._binary = binary
+        # The child starts in another folder and without a PATH.
+        self._binary = Path(shutil.which(binary) or binary).absolute()
         self._bundle = bundle
         self._seconds_max = seconds_max
         self._server: OpaServer | None = None
