@@ -184,12 +184,14 @@ class ResultReader:
             assert isinstance(before, bytes)
             self._plain[item.id] = before + plain
         else:
-            self._plain[item.id] = self._append(item.id, plain)
+            self._plain[item.id] = self._append(item.id, index, plain)
 
-    def _append(self, object_id: int, plain: bytes) -> Path:
+    def _append(self, object_id: int, index: int, plain: bytes) -> Path:
         assert self._directory is not None
         path = self._directory / f".result-{object_id}"
-        with path.open("ab") as out:
+        if index == 0:  # a fetch that broke may have left its part of this result
+            path.unlink(missing_ok=True)
+        with path.open("ab" if index else "xb") as out:
             out.write(plain)
         return path
 

@@ -75,7 +75,7 @@ async def dev(
 @contextlib.asynccontextmanager
 async def development(directory: Path, *, image: str, opa: Path | None = None) -> AsyncIterator[Development]:
     """Everything up, for as long as the block lasts. Raises `StartFailed`."""
-    directory = Path(os.path.abspath(directory))
+    directory = await asyncio.to_thread(directory.resolve)
     pki = await asyncio.to_thread(build, directory / "pki", now=datetime.now(UTC))
     binary = opa or _find("opa")
     async with contextlib.AsyncExitStack() as stack:

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import structlog
-from pydantic import ValidationError
 
 from carnet.core.errors import CarnetError
 from gateway.app import Gateway
@@ -55,8 +54,8 @@ def main() -> int:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     try:
         asyncio.run(serve(load_config(arguments.config), ready=arguments.ready))
-    except (CarnetError, ValidationError) as error:
-        detail = f"{error} {error.detail}" if isinstance(error, CarnetError) else str(error)
+    except CarnetError as error:
+        detail = f"{error} {error.detail}".strip()
         sys.stderr.write(f"carnet-gateway: {detail}\n")
         return 1
     return 0

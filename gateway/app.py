@@ -21,14 +21,10 @@ import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import generate_latest
 
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
-from carnet.v1 import jobs_pb2, runners_pb2
-from carnet.v1.jobs_pb2_grpc import add_JobsServicer_to_server
-from carnet.v1.runners_pb2_grpc import add_RunnersServicer_to_server
 from gateway import deliveries, dispatch, intake, queries, returns
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
@@ -187,9 +183,8 @@ class _Parts:
         home = returns.Returns(returns.Parts(store=self.store, log=self.log, blobs=self.blobs, bells=self.bells))
         page_key = read_secret(config.keys.page, bytes_max=page_key_bytes)
         server = self._server(admission)
-        add_JobsServicer_to_server(Jobs(self.store, taken, home, self.lives, page_key=page_key), server)
+        name = Jobs(self.store, taken, home, self.lives, page_key=page_key).register(server)
         roots = tuple(root for tenant in self.pins.tenants for root in tenant.roots)
-        name = jobs_pb2.DESCRIPTOR.services_by_name["Jobs"].full_name
         return await self._listen(server, config.enterprise, roots, names=(name,), reflect=config.reflection)
 
     async def listen_runner(self, config: GatewayConfig) -> str:
@@ -207,9 +202,8 @@ class _Parts:
         )
         server = self._server(admission)
         service = Runners(self.roster, self.dispatch, home, self.metrics, self.pins, clock=self.clock)
-        add_RunnersServicer_to_server(service, server)
+        name = service.register(server)
         roots = tuple(root for anchor in self.pins.operators for root in anchor.roots)
-        name = runners_pb2.DESCRIPTOR.services_by_name["Runners"].full_name
         return await self._listen(server, config.runner, roots, names=(name,), reflect=config.reflection)
 
     async def listen_metrics(self, listen: str) -> str:
@@ -260,7 +254,7 @@ class _Parts:
                 line = await reader.readline()
                 found = line.startswith((b"GET /metrics ", b"GET / "))
                 status = HTTPStatus.OK if found else HTTPStatus.NOT_FOUND
-                body = generate_latest(self.metrics.registry) if found else b""
+                body = self.metrics.text() if found else b""
                 head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain; version=0.0.4\r\n"
                 writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
                 await writer.drain()

@@ -13,13 +13,15 @@ Secrets are paths, never values. Listeners are on loopback unless they say other
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from carnet.core.errors import FieldInvalid
 
 
 class Section(BaseModel):
@@ -102,11 +104,15 @@ class GatewayConfig(BaseSettings):
 
 
 def load_config(path: Path | None, **flags: Any) -> GatewayConfig:
-    """Read the configuration. Raises pydantic's `ValidationError`, which names every field that is wrong."""
+    """Read the configuration. Raises `FieldInvalid`, which names every field that is wrong."""
 
     class FromFile(GatewayConfig):
         model_config = SettingsConfigDict(
             env_prefix="CARNET_GATEWAY_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file=path
         )
 
-    return FromFile(**flags)
+    try:
+        return FromFile(**flags)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors())
+        raise FieldInvalid(f"The configuration is not valid: {wrong}") from error

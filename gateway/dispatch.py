@@ -42,10 +42,10 @@ from carnet.core.lifecycle import (
 )
 from carnet.core.receipt import ExitClass
 from carnet.core.statement import Signed, Signer
-from carnet.v1 import runners_pb2
-from carnet.wire import Logged, logged_to_proto, signed_from_bytes, signed_to_bytes, signed_to_proto
+from carnet.wire import Logged, signed_to_bytes
 from gateway.judge import Judge, Passage, RunnerDenied, stored_decision
 from gateway.lives import Dossier, Fence, Lives
+from gateway.messages import offer_message, renewed_message, revoked_message
 from gateway.metrics import Metrics
 from gateway.operations import InsertAttempt, InsertDecision, Operation
 from gateway.records import JobKey, StoredAttempt, StoredJob
@@ -139,8 +139,7 @@ class Dispatch:
         await self._lives.amend(job.key, extend)
         renewal = Renewal(payload=b"", grant_digest=grant_digest, sequence=sequence, duration_ms=given)
         _, signed = statements.RENEWAL.sign(renewal, self._parts.signer)
-        answer = runners_pb2.AttachResponse.Renewed(renewal=signed_to_proto(signed))
-        presence.send(runners_pb2.AttachResponse(renewed=answer))
+        presence.send(renewed_message(signed))
 
     async def ended(self, presence: Presence, grant_digest: bytes, exit_class: ExitClass) -> None:
         """The runner says that an attempt is over with nothing to deliver."""
@@ -252,9 +251,11 @@ class Dispatch:
         )
         logged = written.logged[0]
         signed_grant = await self._grant(written.jobs[0], contender, presence, passage, logged)
-        offer = _offer_message(dossier, passage, signed_grant, logged, wrap)
+        offer = offer_message(
+            dossier.documents, permit=passage.signed_permit, grant=signed_grant, decision=logged, wrap=wrap
+        )
         try:
-            presence.send(runners_pb2.AttachResponse(offer=offer))
+            presence.send(offer)
         except Unavailable:
             fence = _held_by(presence, hashlib.sha256(signed_grant.payload).digest())
             await self._lives.step(job.key, AttemptLost(reason="RUNNER_GONE"), fence=fence)
@@ -345,9 +346,8 @@ class Dispatch:
         presence = self._roster.find(spiffe_id)
         if presence is None or before.lease is None:
             return
-        revoked = runners_pb2.AttachResponse.Revoked(grant_digest=before.lease.grant_digest, reason=reason)
         with contextlib.suppress(Unavailable):  # a runner that does not read loses its lease all the same
-            presence.send(runners_pb2.AttachResponse(revoked=revoked))
+            presence.send(revoked_message(before.lease.grant_digest, reason))
 
     def _spawn(self, work: Coroutine[None, None, None], *, name: str) -> None:
         task = asyncio.create_task(self._guard(work), name=name)
@@ -360,19 +360,6 @@ class Dispatch:
         except Exception:  # noqa: BLE001  # a task's root: it logs, and what it held stays as it is stored
             _log.exception("task failed", action="dispatch")
             self._parts.metrics.task_failures.inc()
-
-
-def _offer_message(dossier: Dossier, passage: Passage, grant: Signed, logged: Logged, wrap: bytes) -> runners_pb2.Offer:
-    documents = dossier.documents
-    return runners_pb2.Offer(
-        tenant_key_set=signed_to_proto(signed_from_bytes(documents.tenant_key_set)),
-        manifest=signed_to_proto(signed_from_bytes(documents.manifest)),
-        addenda=[signed_to_proto(signed_from_bytes(addendum)) for addendum in documents.addenda],
-        permit=signed_to_proto(passage.signed_permit),
-        grant=signed_to_proto(grant),
-        decision=logged_to_proto(logged),
-        wrap=wrap,
-    )
 
 
 def _stored_attempt(

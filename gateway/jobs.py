@@ -5,12 +5,14 @@ import hmac
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc.aio
+
 from carnet.core import limits
 from carnet.core.encoding import ctx
 from carnet.core.errors import IllegalTransition, JobNotCancellable, NotFound, PageTokenInvalid
 from carnet.core.lifecycle import CancelAsked
 from carnet.v1 import jobs_pb2 as pb
-from carnet.v1.jobs_pb2_grpc import JobsServicer
+from carnet.v1.jobs_pb2_grpc import JobsServicer, add_JobsServicer_to_server
 from gateway import queries, validation
 from gateway.identity import Caller, caller
 from gateway.intake import Intake
@@ -33,6 +35,11 @@ class Jobs(JobsServicer):
         self._returns = returns
         self._lives = lives
         self._page_key = page_key
+
+    def register(self, server: grpc.aio.Server) -> str:
+        """Let a server answer for this service; the service's full name."""
+        add_JobsServicer_to_server(self, server)
+        return pb.DESCRIPTOR.services_by_name["Jobs"].full_name
 
     async def PrepareJob(self, request: pb.PrepareJobRequest, context: Any) -> pb.PrepareJobResponse:  # noqa: ARG002, N802
         """Where may this job run."""

@@ -1,9 +1,13 @@
 """What the gateway stores, as the messages that it answers with."""
 
 from carnet.core.job import JobState
+from carnet.core.statement import Signed
 from carnet.v1 import jobs_pb2 as pb
-from carnet.wire import signed_from_bytes, signed_to_proto
+from carnet.v1 import runners_pb2
+from carnet.wire import Logged, logged_to_proto, signed_from_bytes, signed_to_proto
 from gateway.records import JobDocuments, JobKey, StoredEvent, StoredJob, StoredLogRecord
+
+RunnerMessage = runners_pb2.AttachResponse
 
 
 def job_name(key: JobKey) -> str:
@@ -69,3 +73,30 @@ def log_message(stored: StoredLogRecord) -> pb.LogRecord:
         final=record.final,
         ciphertext=record.ciphertext,
     )
+
+
+def offer_message(
+    documents: JobDocuments, *, permit: Signed, grant: Signed, decision: Logged, wrap: bytes
+) -> RunnerMessage:
+    """An offer, with all that a runner needs to judge it by itself."""
+    return RunnerMessage(
+        offer=runners_pb2.Offer(
+            tenant_key_set=signed_to_proto(signed_from_bytes(documents.tenant_key_set)),
+            manifest=signed_to_proto(signed_from_bytes(documents.manifest)),
+            addenda=[signed_to_proto(signed_from_bytes(addendum)) for addendum in documents.addenda],
+            permit=signed_to_proto(permit),
+            grant=signed_to_proto(grant),
+            decision=logged_to_proto(decision),
+            wrap=wrap,
+        )
+    )
+
+
+def renewed_message(renewal: Signed) -> RunnerMessage:
+    """Time for a grant."""
+    return RunnerMessage(renewed=RunnerMessage.Renewed(renewal=signed_to_proto(renewal)))
+
+
+def revoked_message(grant_digest: bytes, reason: str) -> RunnerMessage:
+    """The word to stop: CANCELLED or LEASE_LOST."""
+    return RunnerMessage(revoked=RunnerMessage.Revoked(grant_digest=grant_digest, reason=reason))

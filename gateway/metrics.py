@@ -1,6 +1,6 @@
 """Prometheus metrics of one gateway, on a registry of its own; served on loopback by app.py."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 
 class Metrics:
@@ -19,3 +19,7 @@ class Metrics:
         )
         self.runners = Gauge("carnet_runners", "Runners attached now.", registry=self.registry)
         self.task_failures = Counter("carnet_task_failures", "Tasks that failed at root.", registry=self.registry)
+
+    def text(self) -> bytes:
+        """All of it, in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from carnet.core.errors import RunnerDraining, Unavailable
 from carnet.core.placement import RunnerOffer
-from carnet.v1 import runners_pb2
 from carnet.vetting import VettedRunner
+from gateway.messages import RunnerMessage
 
 sends_max = 256
 
@@ -26,7 +26,7 @@ class Presence:
     active: bool = False
     slots_said: int = 0
     held: set[object] = field(default_factory=set)
-    outgoing: asyncio.Queue[runners_pb2.AttachResponse | None] = field(default_factory=lambda: asyncio.Queue(sends_max))
+    outgoing: asyncio.Queue[RunnerMessage | None] = field(default_factory=lambda: asyncio.Queue(sends_max))
 
     @property
     def slots_free(self) -> int:
@@ -35,7 +35,7 @@ class Presence:
             return 0
         return max(0, min(self.runner.card.slots, self.slots_said + len(self.held)) - len(self.held))
 
-    def send(self, message: runners_pb2.AttachResponse) -> None:
+    def send(self, message: RunnerMessage) -> None:
         """Queue a message for the runner. Raises `Unavailable` when it does not read."""
         try:
             self.outgoing.put_nowait(message)

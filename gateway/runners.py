@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import grpc.aio
 import structlog
 
 from carnet.core.errors import CarnetError, CredentialInvalid, EnvelopeMalformed, LeaseLost
@@ -17,12 +18,13 @@ from carnet.core.receipt import ExitClass
 from carnet.pins import Pins
 from carnet.v1 import runners_pb2 as pb
 from carnet.v1 import statements_pb2
-from carnet.v1.runners_pb2_grpc import RunnersServicer
+from carnet.v1.runners_pb2_grpc import RunnersServicer, add_RunnersServicer_to_server
 from carnet.vetting import VettedRunner, presented_from, vet
 from gateway import validation
 from gateway.deliveries import Deliveries
 from gateway.dispatch import Dispatch
 from gateway.identity import RunnerPeer, runner
+from gateway.messages import revoked_message
 from gateway.metrics import Metrics
 from gateway.roster import Presence, Roster
 
@@ -48,6 +50,11 @@ class Runners(RunnersServicer):
         self._metrics = metrics
         self._pins = pins
         self._clock = clock
+
+    def register(self, server: grpc.aio.Server) -> str:
+        """Let a server answer for this service; the service's full name."""
+        add_RunnersServicer_to_server(self, server)
+        return pb.DESCRIPTOR.services_by_name["Runners"].full_name
 
     async def Attach(  # noqa: N802
         self,
@@ -133,8 +140,7 @@ class Runners(RunnersServicer):
         try:
             await self._dispatch.renew(presence, ask.grant_digest, ask.sequence)
         except LeaseLost:
-            revoked = pb.AttachResponse.Revoked(grant_digest=ask.grant_digest, reason="LEASE_LOST")
-            presence.send(pb.AttachResponse(revoked=revoked))
+            presence.send(revoked_message(ask.grant_digest, "LEASE_LOST"))
         except CarnetError as error:
             # No answer is no time: the runner asks again, and stops by itself when its time is over.
             _log.warning("renewal not answered", action="renew", reason=error.reason, detail=error.detail)

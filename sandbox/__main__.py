@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import structlog
-from pydantic import ValidationError
 
 from carnet.core.errors import CarnetError
 from carnet.core.runner import Isolation
@@ -51,7 +50,7 @@ async def serve(config: RunnerConfig) -> None:
     evidence = Evidence(config, leaf, keys, facts, clock=clock)
     credentials = channel_credentials(gateway_ca=pins.gateway.ca, certificate=config.chain, private_key=config.key)
     async with open_channel(config.gateway, credentials, server_name=pins.gateway.server_name) as channel:
-        link = Link(channel, credentials=evidence.credentials)
+        link = Link(channel, presented=evidence.presented)
         bench = Bench(
             engine=engine,
             link=link,
@@ -106,8 +105,8 @@ def main() -> int:
     guard_memory()
     try:
         asyncio.run(serve(load_config(arguments.config)))
-    except (CarnetError, ValidationError) as error:
-        detail = f"{error} {error.detail}" if isinstance(error, CarnetError) else str(error)
+    except CarnetError as error:
+        detail = f"{error} {error.detail}".strip()
         sys.stderr.write(f"carnet-runner: {detail}\n")
         return 1
     return 0

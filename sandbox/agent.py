@@ -22,13 +22,13 @@ from carnet.core.receipt import ExitClass
 from carnet.pins import Pins
 from carnet.v1 import runners_pb2 as pb
 from carnet.verdict import open_gateway
-from carnet.wire import signed_from_proto
+from carnet.wire import logged_from_proto, signed_from_proto
 from sandbox.docker import DockerEngine
 from sandbox.epoch import EpochKeys
 from sandbox.evidence import Evidence
 from sandbox.journal import Journal
 from sandbox.link import Link
-from sandbox.offer import Memory, judge_offer
+from sandbox.offer import Memory, Offer, judge_offer
 from sandbox.worker import Bench, Worker
 
 LABEL: Final = "carnet.agent"
@@ -107,7 +107,7 @@ class Agent:
                 return
             offer = await asyncio.to_thread(
                 judge_offer,
-                message,
+                offer_from(message),
                 runner=self._parts.evidence.self,
                 pins=self._parts.pins,
                 memory=self._memory,
@@ -164,6 +164,19 @@ class Agent:
             changed = [await asyncio.to_thread(self._parts.evidence.refresh), self._parts.keys.turn()]
             if any(changed):
                 self._parts.link.show()
+
+
+def offer_from(message: pb.Offer) -> Offer:
+    """What a message offers; nothing is verified yet."""
+    return Offer(
+        key_set=signed_from_proto(message.tenant_key_set),
+        manifest=signed_from_proto(message.manifest),
+        addenda=tuple(signed_from_proto(addendum) for addendum in message.addenda),
+        permit=signed_from_proto(message.permit),
+        grant=signed_from_proto(message.grant),
+        decision=logged_from_proto(message.decision),
+        wrap=message.wrap,
+    )
 
 
 async def clean_up(engine: DockerEngine, journal: Journal, spool_directory: Path, *, label: str) -> None:

@@ -8,7 +8,7 @@ Secrets are paths, never values.
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from carnet.core import limits
+from carnet.core.errors import FieldInvalid
 
 
 class RunnerConfig(BaseSettings):
@@ -57,9 +58,13 @@ class RunnerConfig(BaseSettings):
 
 
 def load_config(path: Path | None, **flags: Any) -> RunnerConfig:
-    """Read the configuration. Raises pydantic's `ValidationError`, which names every field that is wrong."""
+    """Read the configuration. Raises `FieldInvalid`, which names every field that is wrong."""
 
     class FromFile(RunnerConfig):
         model_config = SettingsConfigDict(env_prefix="CARNET_RUNNER_", extra="forbid", frozen=True, toml_file=path)
 
-    return FromFile(**flags)
+    try:
+        return FromFile(**flags)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors())
+        raise FieldInvalid(f"The configuration is not valid: {wrong}") from error

@@ -16,8 +16,7 @@ from carnet.core.runner import RunnerCard
 from carnet.core.spiffe import RunnerId
 from carnet.core.statement import Signed, Signer
 from carnet.tls import chain_from_pem, read_private_key
-from carnet.v1 import runners_pb2
-from carnet.vetting import Presented, credentials_of
+from carnet.vetting import Presented
 from carnet.wire import signed_from_bytes
 from sandbox.config import RunnerConfig
 from sandbox.epoch import EpochKeys
@@ -74,17 +73,15 @@ class Evidence:
         self._files = (_read(self._config.status), _read(self._config.ownership))
         return self._files != before
 
-    def credentials(self) -> runners_pb2.Credentials:
-        """What to send to the gateway now."""
-        return credentials_of(
-            Presented(
-                chain=self._leaf.chain,
-                status=signed_from_bytes(self._files[0]),
-                ownership=signed_from_bytes(self._files[1]),
-                card=self._signed_card,
-                key_statement=self._keys.current,
-                older_keys=self._keys.older,
-            )
+    def presented(self) -> Presented:
+        """What to show to the gateway now."""
+        return Presented(
+            chain=self._leaf.chain,
+            status=signed_from_bytes(self._files[0]),
+            ownership=signed_from_bytes(self._files[1]),
+            card=self._signed_card,
+            key_statement=self._keys.current,
+            older_keys=self._keys.older,
         )
 
 

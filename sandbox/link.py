@@ -19,6 +19,7 @@ from carnet.rpc import calling
 from carnet.v1 import runners_pb2 as pb
 from carnet.v1.runners_pb2_grpc import RunnersStub
 from carnet.v1.statements_pb2 import ExitClass as ExitNumber
+from carnet.vetting import Presented, credentials_of
 
 if TYPE_CHECKING:
     from carnet.v1.runners_pb2_grpc import RunnersAsyncStub  # in the stubs only
@@ -33,11 +34,11 @@ Hear = Callable[[pb.AttachResponse], Awaitable[None]]
 
 
 class Link:
-    """A channel to the gateway. `credentials` gives what to show, newest each time."""
+    """A channel to the gateway. `presented` gives what to show, newest each time."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, credentials: Callable[[], pb.Credentials]) -> None:
-        self._stub: "RunnersAsyncStub" = RunnersStub(channel)
-        self._credentials = credentials
+    def __init__(self, channel: grpc.aio.Channel, *, presented: Callable[[], Presented]) -> None:
+        self._stub: RunnersAsyncStub = RunnersStub(channel)
+        self._presented = presented
         self._outgoing: asyncio.Queue[pb.AttachRequest] | None = None
         self.up = asyncio.Event()
 
@@ -58,7 +59,7 @@ class Link:
 
     def show(self) -> None:
         """Send the credentials again: a part of them changed."""
-        self._say(pb.AttachRequest(credentials=self._credentials()))
+        self._say(pb.AttachRequest(credentials=credentials_of(self._presented())))
 
     def state(self, change: pb.AttachRequest.StateChange) -> None:
         """Say how much room there is."""
@@ -78,11 +79,14 @@ class Link:
         number = ExitNumber.Value(f"EXIT_CLASS_{exit_class.name}")
         self._say(pb.AttachRequest(ended=pb.AttachRequest.Ended(grant_digest=grant_digest, exit_class=number)))
 
-    async def payload(self, request: pb.FetchPayloadRequest) -> AsyncGenerator[pb.FetchPayloadResponse, None]:
-        """Payload chunks from a place on."""
+    async def payload(
+        self, grant_digest: bytes, *, object_id: int, segment: int, offset: int
+    ) -> AsyncGenerator[tuple[tuple[int, int, int], bytes], None]:
+        """Payload chunks from a place on: each with the (object, segment, offset) that the gateway says it has."""
+        request = pb.FetchPayloadRequest(grant_digest=grant_digest, object=object_id, segment=segment, offset=offset)
         async with calling():
             async for chunk in self._stub.FetchPayload(request):
-                yield chunk
+                yield (chunk.object, chunk.segment, chunk.offset), chunk.data
 
     def deliver(self, parts: AsyncIterator[pb.DeliverResultRequest]) -> AsyncIterator[pb.DeliverResultResponse]:
         """One delivery stream; the caller reads what the gateway says of it."""
@@ -90,7 +94,7 @@ class Link:
 
     async def _attach(self, hear: Hear, state: Callable[[], pb.AttachRequest.StateChange]) -> None:
         outgoing: asyncio.Queue[pb.AttachRequest] = asyncio.Queue()
-        outgoing.put_nowait(pb.AttachRequest(credentials=self._credentials()))
+        outgoing.put_nowait(pb.AttachRequest(credentials=credentials_of(self._presented())))
 
         async def said() -> AsyncIterator[pb.AttachRequest]:
             while True:

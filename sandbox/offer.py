@@ -21,12 +21,25 @@ from carnet.core.errors import FieldInvalid, ImageNotAllowed, Refused, Statement
 from carnet.core.job import Manifest, find_recipient
 from carnet.core.lease import Grant
 from carnet.core.runner import Isolation, RunnerCard
+from carnet.core.statement import Signed
 from carnet.pins import Pins
-from carnet.v1 import runners_pb2
 from carnet.verdict import check_commits, open_gateway, open_logged
-from carnet.wire import logged_from_proto, signed_from_proto
+from carnet.wire import Logged
 
 SECOND: Final = 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the gateway offers; nothing of it is verified yet. The wrap is 1168 bytes."""
+
+    key_set: Signed
+    manifest: Signed
+    addenda: tuple[Signed, ...]
+    permit: Signed
+    grant: Signed
+    decision: Logged
+    wrap: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,30 +86,29 @@ class Self:
     card: RunnerCard
 
 
-def judge_offer(message: runners_pb2.Offer, *, runner: Self, pins: Pins, memory: Memory, now_ns: int) -> AcceptedOffer:
+def judge_offer(offer: Offer, *, runner: Self, pins: Pins, memory: Memory, now_ns: int) -> AcceptedOffer:
     """Judge an offer. Raises the error that names what was wrong; nothing was opened then."""
-    permit = open_gateway(statements.PERMIT, signed_from_proto(message.permit), pins=pins.gateway)
-    grant = open_gateway(statements.GRANT, signed_from_proto(message.grant), pins=pins.gateway)
-    signed_set = signed_from_proto(message.tenant_key_set)
-    tenant = next((t for t in pins.tenants if t.root.keyid == signed_set.keyid), None)
+    permit = open_gateway(statements.PERMIT, offer.permit, pins=pins.gateway)
+    grant = open_gateway(statements.GRANT, offer.grant, pins=pins.gateway)
+    tenant = next((t for t in pins.tenants if t.root.keyid == offer.key_set.keyid), None)
     written = open_written(
-        signed_set,
-        signed_from_proto(message.manifest),
-        tuple(signed_from_proto(addendum) for addendum in message.addenda),
+        offer.key_set,
+        offer.manifest,
+        offer.addenda,
         tenants=pins.tenants,
         sequence_seen=memory.sequences.get(tenant.tenant_id, 0) if tenant is not None else 0,
         now_ns=now_ns,
     )
     _check_grant(grant, permit, written.manifest, runner)
     _check_permit(permit, written, runner, now_ns=now_ns)
-    _check_logged(message, grant, permit, written.manifest, pins=pins)
+    _check_logged(offer.decision, grant, permit, written.manifest, pins=pins)
     _check_replay(grant, written.manifest, memory, now_ns=now_ns)
     _check_shape(written.manifest, permit.obligations, runner.card)
     return AcceptedOffer(
         written=written,
         permit=permit,
         grant=grant,
-        wrap=message.wrap,
+        wrap=offer.wrap,
         addendum_digest=_addendum(written, runner, grant),
     )
 
@@ -136,8 +148,7 @@ def _check_permit(permit: Permit, written: Written, runner: Self, *, now_ns: int
     check_permit_obligations(permit.obligations)
 
 
-def _check_logged(message: runners_pb2.Offer, grant: Grant, permit: Permit, manifest: Manifest, *, pins: Pins) -> None:
-    logged = logged_from_proto(message.decision)
+def _check_logged(logged: Logged, grant: Grant, permit: Permit, manifest: Manifest, *, pins: Pins) -> None:
     if logged.checkpoint.encode() != grant.checkpoint:
         raise StatementInvalid("The decision is proven under another checkpoint than the grant's.")
     entry, _ = open_logged(logged, pins=pins.gateway)

@@ -33,7 +33,6 @@ from carnet.core.receipt import ExitClass, Meter, Receipt, ResultObject, Start
 from carnet.core.root import check_root, wipe
 from carnet.core.segment import SegmentOpener
 from carnet.core.statement import Signed, Signer
-from carnet.v1 import runners_pb2 as pb
 from sandbox import frames
 from sandbox.cage import Caps, ContainerSpec, Shape, render
 from sandbox.delivery import Delivery
@@ -227,18 +226,16 @@ class Worker:
                 file.close()
 
     async def _fetch_some(self, file: SegmentFile, object_id: int, segment: int, size: int) -> None:
-        request = pb.FetchPayloadRequest(
-            grant_digest=self.grant_digest, object=object_id, segment=segment, offset=file.size
-        )
         before = file.size
+        payload = self._bench.link.payload(self.grant_digest, object_id=object_id, segment=segment, offset=file.size)
         try:
-            async with contextlib.aclosing(self._bench.link.payload(request)) as chunks:
-                async for chunk in chunks:
-                    if (chunk.object, chunk.segment, chunk.offset) != (object_id, segment, file.size):
+            async with contextlib.aclosing(payload) as chunks:
+                async for place, data in chunks:
+                    if place != (object_id, segment, file.size):
                         raise PayloadDigestMismatch("The gateway sent another part of the payload than was asked for.")
-                    if file.size + len(chunk.data) > size:
+                    if file.size + len(data) > size:
                         raise PayloadDigestMismatch("A payload segment is longer than the client signed.")
-                    await asyncio.to_thread(file.add, chunk.data)
+                    await asyncio.to_thread(file.add, data)
         except GatewayUnavailable:
             if self._stop.cause is not None:
                 raise

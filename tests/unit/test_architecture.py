@@ -32,13 +32,21 @@ ARROWS: dict[str, tuple[str, ...]] = {
 CLIENT = ("carnet/client.py", "carnet/inbox.py", "carnet/outbox.py", "carnet/proof.py", "carnet/rpc.py")
 TRANSLATION = ("carnet/statements.py", "carnet/verdict.py", "carnet/vetting.py", "carnet/wire.py")
 AGENT = ("sandbox/agent.py", "sandbox/delivery.py", "sandbox/link.py")
-SERVICES = ("gateway/audits.py", "gateway/jobs.py", "gateway/policies.py", "gateway/runners.py", "certs/enrolment.py")
+SERVICES = (
+    "gateway/deliveries.py",
+    "gateway/intake.py",
+    "gateway/jobs.py",
+    "gateway/messages.py",
+    "gateway/returns.py",
+    "gateway/runners.py",
+)
 SQL = (
     "gateway/store.py",
     "gateway/tables.py",
     "gateway/rows.py",
     "gateway/queries.py",
     "gateway/changes.py",
+    "gateway/gathering.py",
     "gateway/auditlog.py",
     "gateway/sequencer.py",
     "gateway/writer.py",
