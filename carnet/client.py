@@ -13,6 +13,7 @@
 """
 
 import asyncio
+import hashlib
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
@@ -24,8 +25,9 @@ from typing import TYPE_CHECKING, Final, Self
 import grpc.aio
 
 from carnet import proof
+from carnet.addition import add
 from carnet.answers import Denied, Event, JobPage, JobSummary, Outcome, Prepared, Rejection, ended_without_receipt
-from carnet.authorship import open_written
+from carnet.authorship import Written, open_written
 from carnet.context import Context
 from carnet.core import limits
 from carnet.core.decision import check_record, check_usable, recipients_max
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
 unary_seconds: Final = 20.0
 result_seconds: Final = 3600.0
+# A watch outlives a token: it is taken up with the next one.
+_AGAIN: Final = frozenset({"GATEWAY_UNAVAILABLE", "STORE_UNAVAILABLE", "TOKEN_EXPIRED"})
 silence_seconds_max: Final = 300.0
 
 Observer = Callable[[Event | LogLine], None]
@@ -129,9 +133,8 @@ class Client:
         await asyncio.to_thread(sealed.discard)
         return response.job.name
 
-    async def watch(self, name: str, manifest: Manifest | None = None) -> AsyncGenerator[Event | LogLine, None]:
+    async def watch(self, name: str) -> AsyncGenerator[Event | LogLine, None]:
         """Events and opened log lines until the job has ended; a cut stream is taken up where it broke."""
-        manifest = manifest or await self.manifest(name)
         position = jobs_pb2.WatchJobRequest(name=name)
         attempt: Attempt | None = None
         heard = time.monotonic()
@@ -143,7 +146,7 @@ class Client:
                         if item.HasField("started"):
                             # A stream that was taken up says again which attempt this is; its log goes on.
                             if attempt is None or attempt.number != item.started.attempt:
-                                attempt = self._attempt(item.started, manifest)
+                                attempt = self._attempt(item.started, await self.written(name))
                         elif item.HasField("log"):
                             position.log_index = item.log.index + 1
                             if attempt is not None and (line := attempt.open(item.log)) is not None:
@@ -156,7 +159,7 @@ class Client:
                                 return
                 await asyncio.sleep(0.2)
             except CarnetError as error:
-                if error.reason != "GATEWAY_UNAVAILABLE" or time.monotonic() - heard > silence_seconds_max:
+                if error.reason not in _AGAIN or time.monotonic() - heard > silence_seconds_max:
                     raise
                 await asyncio.sleep(1)
 
@@ -182,16 +185,21 @@ class Client:
         return Outcome(name=name, receipt=reader.verified, receipt_file=receipt_file, results=results)
 
     async def run(self, work: Work, *, observe: Observer | None = None, directory: Path | None = None) -> Outcome:
-        """Prepare, seal, submit, wait, fetch, verify. Raises `Denied`, `NoCapacity`, or what stopped the job."""
+        """Prepare, seal, submit, wait, fetch, verify; add recipients where the list is used up.
+
+        Raises `Denied`, `NoCapacity`, or what stopped the job.
+        """
         prepared = await self.prepare(work.facts)
         sealed = await self.seal(work, prepared)
         name = await self.submit(sealed)
         last: Event | None = None
-        async with aclosing(self.watch(name, sealed.manifest)) as items:
+        async with aclosing(self.watch(name)) as items:
             async for item in items:
                 last = item if isinstance(item, Event) else last
                 if observe is not None:
                     observe(item)
+                if isinstance(item, Event) and item.state is JobState.NEEDS_RECIPIENTS:
+                    await self.add_recipients(name)
         if last is None or (last.state not in (JobState.SUCCEEDED, JobState.FAILED)) or not last.runner:
             raise ended_without_receipt(last)
         return await self.result(name, directory)
@@ -229,16 +237,48 @@ class Client:
         async with calling():
             return _summary(await self._jobs.CancelJob(request, timeout=unary_seconds, metadata=self._metadata()))
 
-    async def manifest(self, name: str) -> Manifest:
-        """The job's manifest, as this tenant signed it."""
+    async def add_recipients(self, name: str) -> JobSummary:
+        """Wrap a waiting job for more runners; any replica of the client can. Raises `Denied` or `NoCapacity`."""
         job = await self._job(name)
-        written = open_written(
+        written = self._written(job)
+        if hashlib.sha256(job.facts).digest() != written.manifest.facts_digest:
+            raise StatementInvalid("The gateway gave other facts than the manifest names.")
+        prepared = await self.prepare(job.facts)
+        if prepared.denied:
+            raise Denied(prepared)
+        addition = await asyncio.to_thread(
+            add,
+            written,
+            job.self_wrap,
+            prepared.decided,
+            prepared.runners,
+            keys=self._own,
+            now_ns=self._clock(),
+        )
+        request = jobs_pb2.AddRecipientsRequest(
+            name=name,
+            request_id=str(uuid.uuid4()),
+            addendum=signed_to_proto(addition.signed),
+            tenant_key_set=signed_to_proto(self._own.key_set),
+            wraps=addition.wraps,
+            decision=signed_to_proto(prepared.decided.signed),
+            body=prepared.decided.body.payload,
+        )
+        async with calling():
+            return _summary(await self._jobs.AddRecipients(request, timeout=unary_seconds, metadata=self._metadata()))
+
+    async def written(self, name: str) -> Written:
+        """The job's manifest and addenda, as this tenant signed them."""
+        return self._written(await self._job(name))
+
+    def _written(self, job: jobs_pb2.Job) -> Written:
+        return open_written(
             self._own.key_set,
             signed_from_proto(job.manifest),
+            tuple(signed_from_proto(addendum) for addendum in job.addenda),
             tenants=(self._context.pins.tenant(self._context.tenant_id),),
             now_ns=self._clock(),
         )
-        return written.manifest
 
     @property
     def _own(self) -> TenantKeys:
@@ -285,9 +325,14 @@ class Client:
             async for item in self._jobs.WatchJob(position, metadata=self._metadata()):
                 yield item
 
-    def _attempt(self, started: jobs_pb2.AttemptStarted, manifest: Manifest) -> Attempt:
+    def _attempt(self, started: jobs_pb2.AttemptStarted, written: Written) -> Attempt:
         return Attempt.open_started(
-            started, manifest, self._result_seed(manifest), pins=self._context.pins, now_ns=self._clock()
+            started,
+            written.manifest,
+            self._result_seed(written.manifest),
+            pins=self._context.pins,
+            addenda=written.addenda,
+            now_ns=self._clock(),
         )
 
     def _result_seed(self, manifest: Manifest) -> HybridPrivateKey:

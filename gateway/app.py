@@ -38,6 +38,7 @@ from gateway.jwks import Algorithm, FileSource, HttpsSource, KeySource
 from gateway.lives import Lives
 from gateway.metrics import Metrics
 from gateway.operations import Batch, ForgetRequests
+from gateway.recipients import Recipients
 from gateway.roster import Roster
 from gateway.runners import Runners
 from gateway.store import SqliteStore
@@ -183,7 +184,15 @@ class _Parts:
         home = returns.Returns(returns.Parts(store=self.store, log=self.log, blobs=self.blobs, bells=self.bells))
         page_key = read_secret(config.keys.page, bytes_max=page_key_bytes)
         server = self._server(admission)
-        name = Jobs(self.store, taken, home, self.lives, page_key=page_key).register(server)
+        name = Jobs(
+            self.store,
+            taken,
+            Recipients(self.store, self.lives, self.wraps, self.pins, clock=self.clock),
+            home,
+            self.lives,
+            page_key=page_key,
+            clock=self.clock,
+        ).register(server)
         roots = tuple(root for tenant in self.pins.tenants for root in tenant.roots)
         return await self._listen(server, config.enterprise, roots, names=(name,), reflect=config.reflection)
 

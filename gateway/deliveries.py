@@ -69,11 +69,16 @@ class Deliveries:
         self, peer: RunnerPeer, parts: AsyncIterator[pb.DeliverResultRequest]
     ) -> AsyncIterator[pb.DeliverResultResponse]:
         """Take one attempt's delivery. What comes too late is refused, and recorded."""
-        first = await anext(parts)
+        first = await anext(parts, None)
+        if first is None:
+            raise EnvelopeMalformed("The delivery ended before it was opened.")
         validation.check(first)
         if not first.HasField("open"):
             raise EnvelopeMalformed("The first part of a delivery opens it.")
         grant_digest = first.open.grant_digest
+        if await self._accepted_before(peer, first.open):
+            yield pb.DeliverResultResponse(accepted=True)
+            return
         try:
             attempt, manifest = await self._open(peer, first.open)
             upload = await self._parts.blobs.results(Result(key=attempt.key, attempt=attempt.attempt))
@@ -94,6 +99,13 @@ class Deliveries:
             raise
 
     # --- parts of a delivery -------------------------------------------------------------------------------------
+
+    async def _accepted_before(self, peer: RunnerPeer, opening: pb.DeliverResultRequest.Open) -> bool:
+        """Whether this runner's receipt was taken, and only the answer to it was lost."""
+        attempt = await self._parts.store.read(queries.attempt_by_grant, opening.grant_digest)
+        if attempt is None or not attempt.receipt or attempt.spiffe_id != str(peer.id):
+            return False
+        return attempt.start == signed_to_bytes(signed_from_proto(opening.start))
 
     async def _open(self, peer: RunnerPeer, opening: pb.DeliverResultRequest.Open) -> tuple[StoredAttempt, Manifest]:
         job = self._fenced(peer, opening.grant_digest)

@@ -56,6 +56,8 @@ from gateway.wraps import WrapGone, WrapKeys
 sweep_seconds: Final = 1.0
 retry_seconds: Final = 1.0
 claims_max: Final = 16
+attempt_pause_seconds: Final = 1.0
+attempt_pause_seconds_max: Final = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -82,6 +84,7 @@ class Dispatch:
         self._lives = parts.lives
         self._roster = parts.roster
         self._queued: dict[JobKey, float] = {}
+        self._paused: dict[JobKey, float] = {}
         self._claiming: set[JobKey] = set()
         self._revisions: dict[bytes, object] = {}
         self._wake = asyncio.Event()
@@ -110,14 +113,16 @@ class Dispatch:
         if job.life.state is State.QUEUED:
             self.enqueue(job.key)
 
-    def enqueue(self, key: JobKey) -> None:
-        """Look for a recipient as soon as the loop comes round."""
-        self._queued[key] = 0.0
+    def enqueue(self, key: JobKey, *, after_seconds: float = 0.0) -> None:
+        """Look for a recipient as soon as the loop comes round, but not before this pause is over."""
+        self._queued[key] = asyncio.get_running_loop().time() + after_seconds if after_seconds else 0.0
+        if after_seconds:
+            self._paused[key] = self._queued[key]
         self._wake.set()
 
     def nudge(self) -> None:
         """Something changed that may let a queued job go: a runner attached, a slot is free."""
-        self._queued = dict.fromkeys(self._queued, 0.0)
+        self._queued = {key: self._paused.get(key, 0.0) for key in self._queued}
         self._wake.set()
 
     async def renew(self, presence: Presence, grant_digest: bytes, sequence: int) -> None:
@@ -181,6 +186,7 @@ class Dispatch:
 
     async def _claim(self, key: JobKey) -> None:
         self._queued.pop(key, None)
+        self._paused.pop(key, None)
         try:
             await self._try_claim(key)
         except CarnetError as error:
@@ -237,7 +243,7 @@ class Dispatch:
     async def _offer(self, job: StoredJob, contender: Contender, presence: Presence) -> None:
         dossier = await self._lives.dossier(job)
         wrap = await self._open_wrap(job, contender)
-        passage = await self._recheck(job, dossier, presence)
+        passage = await self._recheck(job, dossier, presence, contender.kid)
         written = await self._lives.step(
             job.key,
             Claimed(spiffe_id=contender.spiffe_id),
@@ -260,13 +266,14 @@ class Dispatch:
             fence = _held_by(presence, hashlib.sha256(signed_grant.payload).digest())
             await self._lives.step(job.key, AttemptLost(reason="RUNNER_GONE"), fence=fence)
 
-    async def _recheck(self, job: StoredJob, dossier: Dossier, presence: Presence) -> Passage:
+    async def _recheck(self, job: StoredJob, dossier: Dossier, presence: Presence, kid: bytes) -> Passage:
+        prepared = dossier.prepared_for(kid)
         return await self._parts.judge.recheck(
             dossier.facts,
             dossier.requester,
             presence.runner,
-            prepared=dossier.prepared,
-            prepared_digest=job.decision_digest,
+            prepared=prepared.body,
+            prepared_digest=prepared.digest,
             manifest_digest=job.manifest_digest,
             tenant_id=job.key.tenant_id,
         )
@@ -313,8 +320,11 @@ class Dispatch:
             raise RunnerDenied("The wrap for this runner is gone.") from error
 
     async def _ask_again(self, job: StoredJob, presence: Presence, grant_digest: bytes) -> None:
+        current = job.life.current
+        if current is None:
+            raise LeaseLost
         try:
-            await self._recheck(job, await self._lives.dossier(job), presence)
+            await self._recheck(job, await self._lives.dossier(job), presence, current.kid)
         except PolicyDenied:
             await self._lives.step(job.key, RenewalDenied(), fence=_held_by(presence, grant_digest))
             raise LeaseLost from None
@@ -331,7 +341,7 @@ class Dispatch:
         for effect in effects:
             match effect:
                 case Enqueue():
-                    self.enqueue(after.key)
+                    self.enqueue(after.key, after_seconds=_pause(before, after))
                 case Revoke(spiffe_id=spiffe_id, reason=reason):
                     self._revoke(before, spiffe_id, reason)
                 case Offer() | DropWraps() | LogOutcome() | DropUpload():
@@ -381,6 +391,13 @@ def _stored_attempt(
         ownership=signed_to_bytes(shown.ownership),
         card=signed_to_bytes(shown.card),
     )
+
+
+def _pause(before: StoredJob, after: StoredJob) -> float:
+    """Attempts are spaced: the more were lost, the longer the next one waits."""
+    if before.life.state not in (State.DISPATCHING, State.RUNNING):
+        return 0.0
+    return float(min(attempt_pause_seconds * 2 ** (after.life.attempt - 1), attempt_pause_seconds_max))
 
 
 def _held_by(presence: Presence, grant_digest: bytes) -> Fence:

@@ -10,8 +10,6 @@
 """
 
 import asyncio
-import hashlib
-import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -44,9 +42,10 @@ from gateway.judge import Judge, Judgement, stored_decision
 from gateway.leaves import leaf_of
 from gateway.messages import job_message
 from gateway.metrics import Metrics
-from gateway.operations import Batch, InsertDecision, InsertJob, InsertWraps, RememberRequest
+from gateway.operations import Batch, InsertDecision, InsertJob, InsertWraps
 from gateway.operations import Written as StoreWritten
 from gateway.records import JobDocuments, JobKey, NewEntry, NewEvent, SealedWrap, StoredJob
+from gateway.requests import remember_request
 from gateway.roster import Roster
 from gateway.status import Denied
 from gateway.store import Store
@@ -79,7 +78,7 @@ class _Opening:
     job_id: bytes
     facts: JobFacts
     decided: Decided
-    request_id: bytes
+    request_id: str
 
 
 class Intake:
@@ -177,7 +176,7 @@ class Intake:
             job_id=header.job_id,
             facts=facts,
             decided=decided,
-            request_id=uuid.UUID(header.request_id).bytes,
+            request_id=header.request_id,
         )
 
     def _open_trailer(self, caller: Caller, opening: _Opening, trailer: pb.SubmitJobRequest.Trailer) -> Written:
@@ -236,13 +235,7 @@ class Intake:
         answer = await self._parts.store.write(
             Batch(
                 operations=(
-                    RememberRequest(
-                        tenant_id=caller.tenant_id,
-                        request_id=opening.request_id,
-                        body_digest=hashlib.sha256(manifest.job_id + manifest.digest).digest(),
-                        response=b"",
-                        created_ns=now_ns,
-                    ),
+                    remember_request(caller, opening.request_id, manifest.job_id + manifest.digest, now_ns=now_ns),
                     InsertJob(job=job, documents=documents, events=(NewEvent.of("accepted", life, time_ns=now_ns),)),
                     InsertWraps(key=key, wraps=sealed),
                 ),

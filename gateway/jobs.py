@@ -2,7 +2,7 @@
 
 import base64
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
@@ -18,7 +18,9 @@ from gateway.identity import Caller, caller
 from gateway.intake import Intake
 from gateway.lives import Lives
 from gateway.messages import job_key, job_message
+from gateway.recipients import Recipients
 from gateway.records import StoredJob
+from gateway.requests import remember_request
 from gateway.returns import Returns
 from gateway.segments import Position
 from gateway.store import Store
@@ -29,8 +31,20 @@ _tag_bytes = 16
 class Jobs(JobsServicer):
     """What an enterprise calls. `page_key` authenticates page tokens: 32 bytes."""
 
-    def __init__(self, store: Store, intake: Intake, returns: Returns, lives: Lives, *, page_key: bytes) -> None:
+    def __init__(
+        self,
+        store: Store,
+        intake: Intake,
+        recipients: Recipients,
+        returns: Returns,
+        lives: Lives,
+        *,
+        page_key: bytes,
+        clock: Callable[[], int],
+    ) -> None:
         self._store = store
+        self._recipients = recipients
+        self._clock = clock
         self._intake = intake
         self._returns = returns
         self._lives = lives
@@ -76,8 +90,9 @@ class Jobs(JobsServicer):
         if job.life.state.terminal:
             raise JobNotCancellable(metadata={"state": job.life.state})
         if job.life.cause is None:
+            remember = remember_request(caller(), request.request_id, request.name.encode(), now_ns=self._clock())
             try:
-                await self._lives.step(job.key, CancelAsked())
+                await self._lives.step(job.key, CancelAsked(), operations=(remember,))
             except IllegalTransition:
                 raise JobNotCancellable from None
         return job_message(await self._own(caller(), request.name))
@@ -104,6 +119,13 @@ class Jobs(JobsServicer):
         at = Position(object_id=request.object, segment=request.segment, offset=request.offset)
         async for part in self._returns.fetch(job, at):
             yield part
+
+    async def AddRecipients(self, request: pb.AddRecipientsRequest, context: Any) -> pb.Job:  # noqa: ARG002, N802
+        """More recipients for a job that waits for them."""
+        validation.check(request)
+        job = await self._own(caller(), request.name)
+        await self._recipients.add(caller(), job, request)
+        return job_message(await self._own(caller(), request.name))
 
     async def _own(self, who: Caller, name: str) -> StoredJob:
         key = job_key(name)

@@ -4,25 +4,31 @@
   job row, event row and audit leaf are one transaction; only then is the change seen here. A step that fails leaves
   nothing behind.
 - A `fence` is held under the lock, before anything else: a late runner is refused there.
+- A step is done whole: a caller that hangs up leaves memory and rows alike. Where a commit's outcome is not known, the
+  row is read again.
 - Effects that are rows (wraps destroyed, outcome leaf) are part of the transaction; the others are handed back.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from carnet import statements
 from carnet.core.decision import DecisionBody, parse_body
-from carnet.core.errors import IllegalTransition, LeaseLost, NotFound
+from carnet.core.errors import CarnetError, IllegalTransition, LeaseLost, NotFound, StoreUnavailable
 from carnet.core.facts import JobFacts, parse_facts
+from carnet.core.job import Addendum, Manifest
 from carnet.core.job import JobState as State
-from carnet.core.lifecycle import DropWraps, Effect, Event, LogOutcome, advance
-from carnet.wire import audit_entry
+from carnet.core.lifecycle import DropWraps, Effect, Event, LogOutcome, RecipientsAdded, advance
+from carnet.wire import audit_entry, signed_from_bytes
 from gateway.bells import Bells
 from gateway.metrics import Metrics
 from gateway.operations import Batch, DeleteWraps, Operation, UpdateJob, Written
-from gateway.records import JobDocuments, JobKey, NewEntry, NewEvent, StoredJob
+from gateway.records import Conflict, JobDocuments, JobKey, NewEntry, NewEvent, StoredJob
 from gateway.store import Store
+from gateway.whole import whole
 from policy.engine import GatewayFacts
 
 ENDED: Final = frozenset(state for state in State if state.terminal)
@@ -31,13 +37,28 @@ Fence = Callable[[StoredJob], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """The prepare decision that manifest or addendum names for a recipient: its digest, and its body."""
+
+    digest: bytes
+    body: DecisionBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
-    """What a job's documents say, parsed once: its facts, who asked, and the decision it was sealed under."""
+    """What a job's documents say, parsed once: its facts, who asked, and the decisions that it was sealed under."""
 
     documents: JobDocuments
     facts: JobFacts
     requester: GatewayFacts
-    prepared: DecisionBody
+    prepared: dict[bytes, Prepared]
+
+    def prepared_for(self, kid: bytes) -> Prepared:
+        """The decision for this recipient. Raises `NotFound` where no signed document lists the key."""
+        found = self.prepared.get(kid)
+        if found is None:
+            raise NotFound(detail="no signed document lists this key")
+        return found
 
 
 class Lives:
@@ -94,7 +115,21 @@ class Lives:
         leaf: str = "",
         **digests: bytes,
     ) -> Written:
-        """One event in a job's life, durable on return. Raises `IllegalTransition`, or what the fence raises."""
+        """One event in a job's life, durable on return. Raises `IllegalTransition`, or what the fence raises.
+
+        Where the operations remember a request that was done before, nothing is done: `applied` is False.
+        """
+        return await whole(self._step(key, event, tuple(operations), fence, leaf, digests))
+
+    async def _step(
+        self,
+        key: JobKey,
+        event: Event,
+        operations: tuple[Operation, ...],
+        fence: Fence | None,
+        leaf: str,
+        digests: dict[str, bytes],
+    ) -> Written:
         async with self._lock(key):
             before = self._job(key)
             if fence is not None:
@@ -107,8 +142,12 @@ class Lives:
             entry = _entry(before, effects, kind=leaf or f"job.{kind}", time_ns=now_ns, digests=digests)
             drops = [DeleteWraps(key=key) for effect in effects if isinstance(effect, DropWraps)]
             update = UpdateJob(job=after, events=(NewEvent.of(kind, life, time_ns=now_ns),))
-            written = await self._store.write(Batch(operations=(update, *operations, *drops), entries=(entry,)))
+            written = await self._write(key, Batch(operations=(update, *operations, *drops), entries=(entry,)))
+            if not written.applied:
+                return written
             self._see(written.jobs[0])
+            if isinstance(event, RecipientsAdded):
+                self._dossiers.pop(key, None)
         self._metrics.job_events.labels(kind).inc()
         self.on_step(before, written.jobs[0], effects)
         self._bells.ring(key)
@@ -118,27 +157,55 @@ class Lives:
         self, key: JobKey, change: Callable[[StoredJob], tuple[StoredJob, tuple[Operation, ...]]]
     ) -> StoredJob:
         """Change a job's row without an event (a lease): `change` is called under the lock, and may raise."""
+        return await whole(self._amend(key, change))
+
+    async def _amend(
+        self, key: JobKey, change: Callable[[StoredJob], tuple[StoredJob, tuple[Operation, ...]]]
+    ) -> StoredJob:
         async with self._lock(key):
             job, operations = change(self._job(key))
-            written = await self._store.write(Batch(operations=(UpdateJob(job=job), *operations)))
+            written = await self._write(key, Batch(operations=(UpdateJob(job=job), *operations)))
             self._see(written.jobs[0])
             return written.jobs[0]
+
+    async def _write(self, key: JobKey, batch: Batch) -> Written:
+        try:
+            return await self._store.write(batch)
+        except (Conflict, StoreUnavailable):
+            # It may have been committed all the same; what is stored is what is so.
+            with contextlib.suppress(CarnetError):
+                stored = await self._store.job(key)
+                if stored is not None:
+                    self._see(stored)
+            raise
 
     async def dossier(self, job: StoredJob) -> Dossier:
         """What a job's documents say."""
         found = self._dossiers.get(job.key)
         if found is None:
             documents = await self._store.documents(job.key)
-            decision = await self._store.decision(job.decision_digest)
-            if documents is None or decision is None:
-                raise NotFound(detail="a job without documents or decision")
+            if documents is None:
+                raise NotFound(detail="a job without documents")
             found = Dossier(
                 documents=documents,
                 facts=parse_facts(documents.facts),
                 requester=GatewayFacts.parse(documents.requester),
-                prepared=parse_body(decision.body),
+                prepared=await self._prepared(documents),
             )
             self._dossiers[job.key] = found
+        return found
+
+    async def _prepared(self, documents: JobDocuments) -> dict[bytes, Prepared]:
+        manifest = statements.MANIFEST.parse(signed_from_bytes(documents.manifest).payload)
+        addenda = (statements.ADDENDUM.parse(signed_from_bytes(data).payload) for data in documents.addenda)
+        found: dict[bytes, Prepared] = {}
+        documents_signed: tuple[Manifest | Addendum, ...] = (manifest, *addenda)
+        for signed in documents_signed:
+            decision = await self._store.decision(signed.decision_digest)
+            if decision is None:
+                raise NotFound(detail="a job without its decision")
+            prepared = Prepared(digest=signed.decision_digest, body=parse_body(decision.body))
+            found |= {recipient.kid: prepared for recipient in signed.recipients}
         return found
 
     def _see(self, job: StoredJob) -> None:
@@ -156,6 +223,7 @@ class Lives:
     def _job(self, key: JobKey) -> StoredJob:
         job = self._active.get(key)
         if job is None:
+            self._locks.pop(key, None)
             raise IllegalTransition("The job has ended.")
         return job
 

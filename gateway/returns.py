@@ -51,7 +51,7 @@ class Returns:
         store, shown = self._parts.store, 0
         while True:
             bell = self._parts.bells.listen(key)
-            news = False
+            job, news = await store.job(key), False
             # Records are read after events: whatever came before the last event is sent before it ends the watch.
             events = await store.read(queries.events, key, start=event_index, limit=page)
             for record in await store.read(queries.log_records, key, start=log_index, limit=page):
@@ -68,6 +68,8 @@ class Returns:
                 if stored.event.state.terminal:
                     return
             if not news:
+                if job is None or job.life.state.terminal:
+                    return  # it had ended before anything was read: there is nothing after what was sent
                 await _wait(bell)
 
     async def fetch(self, job: StoredJob, at: Position) -> AsyncIterator[pb.FetchResultResponse]:
@@ -95,15 +97,17 @@ class Returns:
             raise NotFound
         grant = signed_from_bytes(attempt.grant)
         checkpoint = statements.GRANT.parse(grant.payload).checkpoint.decode()
+        permit = signed_from_bytes(attempt.permit)
+        prepared = statements.PERMIT.parse(permit.payload).prepare_decision_digest
         dispatched = await self._decision(attempt.decision_digest, checkpoint=checkpoint)
         return pb.ReceiptFile(
             manifest=signed_to_proto(signed_from_bytes(documents.manifest)),
             tenant_key_set=signed_to_proto(signed_from_bytes(documents.tenant_key_set)),
             addenda=[signed_to_proto(signed_from_bytes(addendum)) for addendum in documents.addenda],
             facts=documents.facts,
-            prepared=await self._decision(job.decision_digest),
+            prepared=await self._decision(prepared),
             dispatched=dispatched,
-            permit=signed_to_proto(signed_from_bytes(attempt.permit)),
+            permit=signed_to_proto(permit),
             grant=signed_to_proto(grant),
             start=signed_to_proto(signed_from_bytes(attempt.start)),
             receipt=signed_to_proto(signed_from_bytes(attempt.receipt)),

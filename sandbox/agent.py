@@ -160,9 +160,13 @@ class Agent:
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(refresh_seconds)
-            # Neither may be skipped: `or` would not turn the keys when the files changed.
-            changed = [await asyncio.to_thread(self._parts.evidence.refresh), self._parts.keys.turn()]
-            if any(changed):
+            shown = self._parts.keys.turn()
+            try:
+                shown |= await asyncio.to_thread(self._parts.evidence.refresh)
+            except (CarnetError, OSError) as error:
+                # What was shown before stays, and goes stale by itself: its readers look at its date.
+                _log.warning("the operator's statements can not be read", action="refresh", error=type(error).__name__)
+            if shown:
                 self._parts.link.show()
 
 

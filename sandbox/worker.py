@@ -48,6 +48,7 @@ from sandbox.spool import SegmentFile, Spool, segments_of
 
 arguments_max: Final = 4096
 renewal_seconds: Final = 30.0
+lease_look: Final = 0.5
 deliver_seconds_max: Final = 3600.0
 
 _log = structlog.get_logger(__name__)
@@ -105,6 +106,8 @@ class Worker:
             await self._attempt(spool)
         except LeaseLost:
             _log.warning("lease lost", action="attempt", grant=self.grant_digest.hex())
+            if self._stop.cause is ExitClass.CANCELLED:  # it was cancelled before its cage began, and ends at once
+                self._bench.link.ended(self.grant_digest, ExitClass.CANCELLED)
         except CarnetError as error:
             _log.warning("attempt ended", action="attempt", reason=error.reason, detail=error.detail or error.text)
             self._bench.link.ended(self.grant_digest, self._stop.cause or ExitClass.INFRA_LOST)
@@ -122,12 +125,18 @@ class Worker:
         except TimeoutError:
             raise GatewayUnavailable(detail="the first renewal did not come") from None
 
+    def _check_time(self) -> None:
+        """Nothing is opened for a job that is being stopped, or whose time is over."""
+        if self._stop.cause is not None or not self._lease.live(monotonic=time.monotonic()):
+            raise LeaseLost
+
     async def _keep_lease(self) -> None:
         while True:
             self._lease = self._lease.ask(monotonic=time.monotonic())
             self._bench.link.ask(self.grant_digest, self._lease.asked_sequence)
-            for _ in range(limits.lease_renew_seconds):
-                await asyncio.sleep(1)
+            while (now := time.monotonic()) < self._lease.ask_next:
+                ends = min(self._lease.ask_next, self._lease.deadline) if self._timely.is_set() else now + lease_look
+                await asyncio.sleep(min(max(ends - now, 0.01), lease_look))
                 if self._timely.is_set() and not self._lease.live(monotonic=time.monotonic()):
                     self._stop.set(ExitClass.LEASE_LOST)
                     return
@@ -138,6 +147,7 @@ class Worker:
         manifest = self._offer.manifest
         image_id = await self._bench.engine.image_id(manifest.image)
         await self._fetch(spool)
+        self._check_time()
         root = await asyncio.to_thread(self._unwrap)
         result_root = bytearray(secrets.token_bytes(32))
         try:

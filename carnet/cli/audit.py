@@ -30,9 +30,12 @@ def verify(
 
     Parameters
     ----------
-    file: the receipt file, as `carnet run --receipt` wrote it
-    pins: a pins file: whom to trust; else that of the context
-    output: table or json
+    file
+        the receipt file, as `carnet run --receipt` wrote it
+    pins
+        a pins file: whom to trust; else that of the context
+    output
+        table or json
     """
     from carnet import proof
     from carnet.cli.proven import proven_document, proven_pairs

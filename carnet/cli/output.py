@@ -1,4 +1,4 @@
-"""What the command prints: data on stdout, everything else on stderr, and no byte of a stranger's that a terminal obeys.
+"""What the command prints: data on stdout, all else on stderr, and no byte of a stranger's that a terminal obeys.
 
 - `say` and `warn` go to stderr. `show_table`, `show_pairs`, `show_json` are the data.
 - Text from outside (a gateway's reasons, names) goes through `plain`: without it, an escape sequence could paint a

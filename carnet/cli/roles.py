@@ -4,7 +4,7 @@ The SDK imports no role; where a role is installed beside it, its commands appea
 take one that is there.
 """
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from cyclopts import App
@@ -12,11 +12,20 @@ from cyclopts import App
 GROUP: Final = "carnet.commands"
 
 
-def add_roles(app: App) -> None:
-    """Register what the installed roles bring."""
+def add_roles(app: App, *, describe: bool) -> None:
+    """Register what the installed roles bring; with `describe`, with the help that they give themselves."""
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
         if entry.name not in app:
-            app.command(f"{entry.module}:{entry.attr}", name=entry.name)
+            text = _help(entry) if describe else None
+            app.command(f"{entry.module}:{entry.attr}", name=entry.name, help=text)
+
+
+def _help(entry: EntryPoint) -> str:
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError):
+        return "(can not be loaded)"
+    return found.help if isinstance(found, App) else ""
 
 
 def installed(name: str) -> bool:

@@ -248,6 +248,12 @@ class JobNotCancellable(Refused):
     reason = "JOB_NOT_CANCELLABLE"
 
 
+class JobNotWaiting(Refused):
+    """The job does not wait for recipients."""
+
+    reason = "JOB_NOT_WAITING"
+
+
 class LeaseLost(Refused):
     """The lease of this attempt is no longer live."""
 

@@ -6,6 +6,8 @@
   time at which it asked + duration - margin; the gateway's is its own time + duration + margin, durable before the
   reply.
 - No renewal reaches past the permit's `valid_until_ns`.
+- A lease lasts `limits.lease_seconds`, or less where the gateway is so configured (two margins at least); the runner
+  asks again after a third of what it was given.
 - `Lease` is the gateway's side, `HeldLease` the runner's; both are values that take `now`.
 """
 
@@ -13,9 +15,10 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from carnet.core import limits
-from carnet.core.errors import LeaseLost, StatementInvalid
+from carnet.core.errors import Bug, LeaseLost, StatementInvalid
 
 SECOND = 10**9
+ask_again_seconds = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +72,11 @@ class Lease:
         """Whether the runner may still hold this lease."""
         return now_ns < self.deadline_ns
 
-    def renew(self, *, now_ns: int) -> "tuple[Lease, int]":
+    def renew(self, *, now_ns: int, lease_seconds: int = limits.lease_seconds) -> "tuple[Lease, int]":
         """The extended lease and the duration in ms to tell the runner. Raises `LeaseLost` once it has run out."""
         if not self.live(now_ns=now_ns):
             raise LeaseLost
-        until_ns = min(now_ns + limits.lease_seconds * SECOND, self.permit_until_ns)
+        until_ns = min(now_ns + _checked(lease_seconds) * SECOND, self.permit_until_ns)
         duration_ms = (until_ns - now_ns) // 10**6
         if duration_ms <= limits.lease_margin_seconds * 1000:
             raise LeaseLost("The permit of this attempt has run out.")
@@ -87,9 +90,17 @@ class Lease:
             raise LeaseLost
 
 
-def grant_lease(*, attempt: int, spiffe_id: str, grant_digest: bytes, permit_until_ns: int, now_ns: int) -> Lease:
+def grant_lease(
+    *,
+    attempt: int,
+    spiffe_id: str,
+    grant_digest: bytes,
+    permit_until_ns: int,
+    now_ns: int,
+    lease_seconds: int = limits.lease_seconds,
+) -> Lease:
     """A fresh lease: live for one lease time, in which the runner must ask for renewal 1."""
-    deadline_ns = now_ns + (limits.lease_seconds + limits.lease_margin_seconds) * SECOND
+    deadline_ns = now_ns + (_checked(lease_seconds) + limits.lease_margin_seconds) * SECOND
     return Lease(
         attempt=attempt,
         spiffe_id=spiffe_id,
@@ -107,6 +118,7 @@ class HeldLease:
     asked_sequence: int = 0
     asked_at: float = 0.0
     deadline: float = 0.0
+    given: float = 0.0
 
     def ask(self, *, monotonic: float) -> "HeldLease":
         """The lease with one more ask under way."""
@@ -117,8 +129,20 @@ class HeldLease:
         if renewal.grant_digest != self.grant_digest or renewal.sequence != self.asked_sequence:
             raise StatementInvalid("The renewal does not answer the last ask.")
         deadline = self.asked_at + renewal.duration_ms / 1000 - limits.lease_margin_seconds
-        return replace(self, deadline=max(self.deadline, deadline))
+        return replace(self, deadline=max(self.deadline, deadline), given=renewal.duration_ms / 1000)
 
     def live(self, *, monotonic: float) -> bool:
         """Whether work may go on."""
         return monotonic < self.deadline
+
+    @property
+    def ask_next(self) -> float:
+        """When to ask again, on the monotonic clock: after a third of what was last given; soon, before the first."""
+        pause = min(float(limits.lease_renew_seconds), self.given / 3) if self.given else float(ask_again_seconds)
+        return self.asked_at + pause
+
+
+def _checked(lease_seconds: int) -> int:
+    if not limits.lease_seconds_min <= lease_seconds <= limits.lease_seconds:
+        raise Bug(detail="a lease's length is out of bounds")
+    return lease_seconds

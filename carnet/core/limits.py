@@ -38,6 +38,7 @@ leaf_seconds_max: Final = 24 * 3600
 status_seconds_max: Final = 3600
 decision_seconds_max: Final = 600
 lease_seconds: Final = 60
+lease_seconds_min: Final = 10
 lease_renew_seconds: Final = 20
 lease_margin_seconds: Final = 5
 upload_seconds_max: Final = 3600

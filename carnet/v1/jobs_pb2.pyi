@@ -497,6 +497,51 @@ class CancelJobRequest(_message.Message):
 Global___CancelJobRequest: _TypeAlias = CancelJobRequest  # noqa: Y015
 
 @_typing.final
+class AddRecipientsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ADDENDUM_FIELD_NUMBER: _builtins.int
+    TENANT_KEY_SET_FIELD_NUMBER: _builtins.int
+    WRAPS_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_id: _builtins.str
+    body: _builtins.bytes
+    @_builtins.property
+    def addendum(self) -> _statements_pb2.SignedStatement: ...
+    @_builtins.property
+    def tenant_key_set(self) -> _statements_pb2.SignedStatement: ...
+    @_builtins.property
+    def wraps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """In the order of the addendum's recipients."""
+
+    @_builtins.property
+    def decision(self) -> _statements_pb2.SignedStatement:
+        """The decision that the addendum names."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        addendum: _statements_pb2.SignedStatement | None = ...,
+        tenant_key_set: _statements_pb2.SignedStatement | None = ...,
+        wraps: _abc.Iterable[_builtins.bytes] | None = ...,
+        decision: _statements_pb2.SignedStatement | None = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["addendum", b"addendum", "decision", b"decision", "tenant_key_set", b"tenant_key_set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addendum", b"addendum", "body", b"body", "decision", b"decision", "name", b"name", "request_id", b"request_id", "tenant_key_set", b"tenant_key_set", "wraps", b"wraps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddRecipientsRequest: _TypeAlias = AddRecipientsRequest  # noqa: Y015
+
+@_typing.final
 class WatchJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -69,6 +69,11 @@ class JobsStub(object):
                 request_serializer=carnet_dot_v1_dot_jobs__pb2.FetchResultRequest.SerializeToString,
                 response_deserializer=carnet_dot_v1_dot_jobs__pb2.FetchResultResponse.FromString,
                 _registered_method=True)
+        self.AddRecipients = channel.unary_unary(
+                '/carnet.v1.Jobs/AddRecipients',
+                request_serializer=carnet_dot_v1_dot_jobs__pb2.AddRecipientsRequest.SerializeToString,
+                response_deserializer=carnet_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
 
 
 class JobsServicer(object):
@@ -120,6 +125,13 @@ class JobsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddRecipients(self, request, context):
+        """More recipients for a job that waits for them (NEEDS_RECIPIENTS); any replica of the client can do this.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -157,6 +169,11 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.FetchResult,
                     request_deserializer=carnet_dot_v1_dot_jobs__pb2.FetchResultRequest.FromString,
                     response_serializer=carnet_dot_v1_dot_jobs__pb2.FetchResultResponse.SerializeToString,
+            ),
+            'AddRecipients': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddRecipients,
+                    request_deserializer=carnet_dot_v1_dot_jobs__pb2.AddRecipientsRequest.FromString,
+                    response_serializer=carnet_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -348,6 +365,33 @@ class Jobs(object):
             '/carnet.v1.Jobs/FetchResult',
             carnet_dot_v1_dot_jobs__pb2.FetchResultRequest.SerializeToString,
             carnet_dot_v1_dot_jobs__pb2.FetchResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddRecipients(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carnet.v1.Jobs/AddRecipients',
+            carnet_dot_v1_dot_jobs__pb2.AddRecipientsRequest.SerializeToString,
+            carnet_dot_v1_dot_jobs__pb2.Job.FromString,
             options,
             channel_credentials,
             insecure,

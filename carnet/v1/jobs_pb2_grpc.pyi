@@ -42,6 +42,8 @@ class JobsStub:
     """Events and sealed log records, from the given index on, until the job has ended."""
     FetchResult: _grpc.UnaryStreamMultiCallable[_jobs_pb2.FetchResultRequest, _jobs_pb2.FetchResultResponse]
     """All that the receipt file holds, then the sealed results from the given offset on."""
+    AddRecipients: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.AddRecipientsRequest, _jobs_pb2.Job]
+    """More recipients for a job that waits for them (NEEDS_RECIPIENTS); any replica of the client can do this."""
 
 @_typing.type_check_only
 class JobsAsyncStub(JobsStub):
@@ -57,6 +59,8 @@ class JobsAsyncStub(JobsStub):
     """Events and sealed log records, from the given index on, until the job has ended."""
     FetchResult: _aio.UnaryStreamMultiCallable[_jobs_pb2.FetchResultRequest, _jobs_pb2.FetchResultResponse]  # type: ignore[assignment]
     """All that the receipt file holds, then the sealed results from the given offset on."""
+    AddRecipients: _aio.UnaryUnaryMultiCallable[_jobs_pb2.AddRecipientsRequest, _jobs_pb2.Job]  # type: ignore[assignment]
+    """More recipients for a job that waits for them (NEEDS_RECIPIENTS); any replica of the client can do this."""
 
 class JobsServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -111,5 +115,13 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.FetchResultResponse], _abc.AsyncIterator[_jobs_pb2.FetchResultResponse]]:
         """All that the receipt file holds, then the sealed results from the given offset on."""
+
+    @_abc_1.abstractmethod
+    def AddRecipients(
+        self,
+        request: _jobs_pb2.AddRecipientsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
+        """More recipients for a job that waits for them (NEEDS_RECIPIENTS); any replica of the client can do this."""
 
 def add_JobsServicer_to_server(servicer: JobsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -220,10 +220,7 @@ class Offer(_message.Message):
     GRANT_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     WRAP_FIELD_NUMBER: _builtins.int
-    ADDENDUM_SEQUENCE_FIELD_NUMBER: _builtins.int
     wrap: _builtins.bytes
-    addendum_sequence: _builtins.int
-    """The recipient entry is in the manifest where this is 0, else in the addendum of this sequence."""
     @_builtins.property
     def tenant_key_set(self) -> _statements_pb2.SignedStatement: ...
     @_builtins.property
@@ -248,11 +245,10 @@ class Offer(_message.Message):
         grant: _statements_pb2.SignedStatement | None = ...,
         decision: _audit_pb2.LoggedEntry | None = ...,
         wrap: _builtins.bytes = ...,
-        addendum_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "grant", b"grant", "manifest", b"manifest", "permit", b"permit", "tenant_key_set", b"tenant_key_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addenda", b"addenda", "addendum_sequence", b"addendum_sequence", "decision", b"decision", "grant", b"grant", "manifest", b"manifest", "permit", b"permit", "tenant_key_set", b"tenant_key_set", "wrap", b"wrap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addenda", b"addenda", "decision", b"decision", "grant", b"grant", "manifest", b"manifest", "permit", b"permit", "tenant_key_set", b"tenant_key_set", "wrap", b"wrap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

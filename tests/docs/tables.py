@@ -1,6 +1,6 @@
 """The parts of docs/ that are made from the code, so that they can not drift from it.
 
-    python -m tests.docs.tables        # from the checkout's root: writes them anew; a test compares
+python -m tests.docs.tables        # from the checkout's root: writes them anew; a test compares
 """
 
 import ast
@@ -24,6 +24,7 @@ from tests.docs.pages import ROOT, generated, with_generated
 
 PACKAGES: Final = ("carnet", "gateway", "policy", "sandbox", "certs")
 FAMILIES: Final = (errors.CallerError, errors.PeerError, errors.Refused, errors.Unavailable, errors.Bug)
+SHORT: Final = 60
 MADE: Final = re.compile(r"(_pb2(_grpc)?\.py|/__init__\.py|migrations/(env|versions/.*)\.py)$")
 
 
@@ -84,7 +85,7 @@ def _events(event: type[lifecycle.Event]) -> Iterator[lifecycle.Event]:
         "exit_class": tuple(ExitClass),
         "contenders": ((), (Contender(spiffe_id="three", jurisdiction="FR", kid=b"3"),)),
     }
-    names = [field.name for field in fields(event) if field.default is MISSING or field.name in ("approval",)]
+    names = [field.name for field in fields(event) if field.default is MISSING or field.type in (bool, "bool")]
     for chosen in itertools.product(*(values[name] for name in names)):
         yield event(**dict(zip(names, chosen, strict=True)))
 
@@ -184,11 +185,11 @@ def tree() -> str:
 
 
 def first_words(source: str) -> str:
-    """The first sentence of a module's docstring, without a name that repeats the file's."""
+    """The first sentence of a module's docstring; the second too, where the first is short."""
     docstring = ast.get_docstring(ast.parse(source)) or ""
     paragraph = " ".join(docstring.split("\n\n")[0].split())
-    sentence = re.split(r"(?<=[.!?]) (?=[A-Z])", paragraph)[0]
-    return sentence
+    first, *more = re.split(r"(?<=[.!?]) (?=[A-Z`])", paragraph)
+    return f"{first} {more[0]}" if more and len(first) < SHORT else first
 
 
 PARTS: Final[dict[str, Callable[[], str]]] = {

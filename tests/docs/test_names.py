@@ -1,0 +1,114 @@
+"""What the pages name exists: tests, files, links, concepts, dependencies."""
+
+import ast
+import inspect
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from carnet.core import lifecycle
+from tests.docs.pages import ROOT, blocks, links, pages
+
+CORE = ROOT / "carnet" / "core"
+TEST_NAME = re.compile(r"`(?:(tests/[\w/]+\.py)::)?(test_\w+)`")
+PATH_NAME = re.compile(
+    r"`((?:carnet|gateway|policy|sandbox|certs|proto|tests|docs|demo|tools|sdk)/[\w./-]+\.(?:py|rego|json|proto|md|toml))`"
+)
+
+
+def tests_of(path: Path) -> set[str]:
+    found = ast.walk(ast.parse(path.read_text("utf-8")))
+    return {node.name for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def missing_tests(text: str) -> Iterator[str]:
+    files = {path.relative_to(ROOT).as_posix(): tests_of(path) for path in (ROOT / "tests").rglob("test_*.py")}
+    stems = {Path(name).stem for name in files}
+    for file, name in TEST_NAME.findall(text):
+        held = files.get(file, set()) if file else set().union(*files.values()) | stems
+        if name not in held:
+            yield f"{file}::{name}" if file else name
+
+
+def concepts() -> dict[str, str]:
+    """The public classes of core, less errors, and less the events and effects, which docs/protocol.md has."""
+    steps = {part.__name__ for union in (lifecycle.Event, lifecycle.Effect) for part in union.__args__}
+    found = {}
+    for path in sorted(CORE.glob("*.py")):
+        module = import_module(f"carnet.core.{path.stem}")
+        for name, value in inspect.getmembers(module, inspect.isclass):
+            own = value.__module__ == module.__name__ and not name.startswith("_")
+            if own and name not in steps and not issubclass(value, Exception):
+                found[name] = path.name
+    return found
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    texts = {page: page.read_text("utf-8") for page in pages()}
+    assert len(TEST_NAME.findall(texts[ROOT / "docs" / "threat-model.md"])) > 50
+    assert [name for text in texts.values() for name in missing_tests(text)] == []
+
+
+def test_control_a_test_that_is_not_there_is_noticed() -> None:
+    assert list(missing_tests("held by `test_nobody_wrote_this`")) == ["test_nobody_wrote_this"]
+    assert list(missing_tests("`tests/docs/test_names.py::test_elsewhere`")) == [
+        "tests/docs/test_names.py::test_elsewhere"
+    ]
+    assert list(missing_tests("`test_control_a_test_that_is_not_there_is_noticed`, `test_names`")) == []
+
+
+def test_every_file_of_attacks_is_in_the_threat_model() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+    named = {name for _, name in TEST_NAME.findall(text)}
+    unused = [p.name for p in sorted((ROOT / "tests" / "attacks").glob("test_*.py")) if not tests_of(p) & named]
+    assert unused == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_path_and_link_of_a_page_exists(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert [path for path in PATH_NAME.findall(text) if not (ROOT / path).exists()] == []
+    inside = [link for link in links(page) if not link.startswith("https://")]
+    assert [link for link in inside if not (page.parent / link).exists()] == []
+
+
+def test_every_concept_of_core_is_in_the_glossary() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    assert len(concepts()) > 60
+    assert [f"{name} ({file})" for name, file in concepts().items() if not re.search(rf"`{name}`", text)] == []
+
+
+def test_the_glossary_has_each_term_once_and_in_order() -> None:
+    lines = (ROOT / "docs" / "glossary.md").read_text("utf-8").splitlines()
+    terms = [found[1].lower() for line in lines if (found := re.match(r"\| \*\*(.+?)\*\* \|", line))]
+    assert len(terms) > 40
+    assert terms == sorted(set(terms))
+
+
+def test_every_dependency_has_its_reason_and_no_other_is_named() -> None:
+    text = (ROOT / "docs" / "adr" / "0007-dependencies.md").read_text("utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    declared = {re.split(r"[<>=\[]", item)[0] for item in project["project"]["dependencies"]}
+    assert set(re.findall(r"^- `([\w-]+)`", text, re.MULTILINE)) == declared
+
+
+def test_an_architecture_decision_is_under_a_page() -> None:
+    decisions = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert len(decisions) > 5
+    assert [page.name for page in decisions if len(page.read_text("utf-8").split()) > 600] == []
+
+
+def test_every_page_of_docs_is_reached_from_the_readme() -> None:
+    reached = {(ROOT / link).resolve() for link in links(ROOT / "README.md") if not link.startswith("https://")}
+    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if page.resolve() not in reached] == []
+
+
+def test_every_block_has_a_language_that_is_executed_or_says_why_not() -> None:
+    known = {"console", "python", "json", "toml"}
+    found = [block for page in pages() for block in blocks(page)]
+    assert [b.name for b in found if not b.above and b.language not in known] == []
+    assert [b.name for b in found if b.above == "picture" and b.language] == []
