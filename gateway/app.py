@@ -232,7 +232,7 @@ class _Parts:
             await asyncio.to_thread(self.wraps.sweep, needed=days, today=day_of(self.clock()))
 
     def _server(self, admission: Admission) -> grpc.aio.Server:
-        gate = Gate(admission, revocations=self.revocations, clock=self.clock)
+        gate = Gate(admission, revocations=self.revocations, clock=self.clock, observe=self.metrics.count_call)
         return grpc.aio.server(interceptors=[gate], options=SERVER_OPTIONS)
 
     async def _listen(

@@ -4,6 +4,7 @@
 - A stream is ended at the expiry of what admitted it, and at once when its certificate is revoked.
 - Carnet's errors, raised by admission or by the method, leave through `status.abort`. Any other exception is logged and
   leaves as INTERNAL with no text of its own.
+- `observe` hears of every call's method and outcome: OK, or the reason of its error.
 - Methods may be coroutines or asynchronous generators.
 
     gate = Gate(admission, revocations=Revocations(), clock=time.time_ns)
@@ -88,8 +89,16 @@ class Revocations:
 class Gate(grpc.aio.ServerInterceptor):
     """Wraps each method of a server in admission, expiry and the one way in which errors leave."""
 
-    def __init__(self, admission: Admission, *, revocations: Revocations, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        *,
+        revocations: Revocations,
+        clock: Callable[[], int],
+        observe: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
         self._admission = admission
+        self._observe = observe
         self._revocations = revocations
         self._clock = clock
 
@@ -130,12 +139,15 @@ class Gate(grpc.aio.ServerInterceptor):
             self._revocations.check(admitted.certificate_digest)
             async with self._until_expiry(admitted):
                 yield
+            self._observe(method, "OK")
         except grpc.aio.AbortError:
             raise
         except CarnetError as error:
+            self._observe(method, error.reason)
             await status.abort(context, error)
         except Exception as error:  # noqa: BLE001  # the root of the call's task: logged, and closed
             _log.exception("a method failed", action="fail", method=method)
+            self._observe(method, Bug.reason)
             await status.abort(context, Bug(detail=type(error).__name__))
 
     @contextlib.asynccontextmanager

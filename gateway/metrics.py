@@ -1,6 +1,6 @@
 """Prometheus metrics of one gateway, on a registry of its own; served on loopback by app.py."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 
 class Metrics:
@@ -8,9 +8,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.calls = Counter("carnet_calls", "Calls by method and code.", ["method", "code"], registry=self.registry)
-        self.call_seconds = Histogram(
-            "carnet_call_seconds", "Seconds a unary call took.", ["method"], registry=self.registry
+        self.calls = Counter(
+            "carnet_calls", "Calls by method and outcome.", ["method", "outcome"], registry=self.registry
         )
         self.decisions = Counter("carnet_decisions", "Decisions by verdict.", ["verdict"], registry=self.registry)
         self.job_events = Counter("carnet_job_events", "Events in jobs' lives.", ["kind"], registry=self.registry)
@@ -19,6 +18,10 @@ class Metrics:
         )
         self.runners = Gauge("carnet_runners", "Runners attached now.", registry=self.registry)
         self.task_failures = Counter("carnet_task_failures", "Tasks that failed at root.", registry=self.registry)
+
+    def count_call(self, method: str, outcome: str) -> None:
+        """One call ended: OK, or with the reason of an error."""
+        self.calls.labels(method, outcome).inc()
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""

@@ -5,7 +5,7 @@
   policy answers two questions and health, and nothing else.
 - Its environment holds nothing but a home in that folder. No secret is in its arguments.
 - When it dies it is started again, with growing pauses; until it answers, every question is
-  `PolicyEngineUnavailable`. It is stopped by its process id.
+  `PolicyEngineUnavailable`. It is stopped by its process id, and dies with a gateway that is killed.
 
     engine = SupervisedOpa(binary=Path("/usr/bin/opa"), bundle=Bundle.load())
     await engine.start()
@@ -18,8 +18,10 @@ import contextlib
 import datetime
 import json
 import logging
+import os
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -45,6 +47,16 @@ steady_seconds: Final = 30.0
 complaint_bytes_max: Final = 2 * limits.KIB
 
 _log = logging.getLogger(__name__)
+
+
+# The child asks the kernel to be killed when its parent dies, however that comes about, and then becomes OPA.
+_WITH_PARENT: Final = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class SupervisedOpa:
@@ -174,6 +186,11 @@ class SupervisedOpa:
             "--log-level", "error", "--skip-version-check", "--shutdown-grace-period", "1",
         ]  # fmt: skip
         return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-IS",
+            "-c",
+            _WITH_PARENT,
+            str(os.getpid()),
             self._binary,
             *arguments,
             cwd=folder,

@@ -6,7 +6,6 @@ last = await follow(client, name)
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +21,6 @@ _HINTS: Final = {
     JobState.NEEDS_RECIPIENTS: "no listed runner is left: `carnet job recipients NAME` adds more, or cancel it",
     JobState.AWAITING_APPROVAL: "it waits for a second person's approval",
 }
-
 
 Mend = Callable[[str], Awaitable[object]]
 

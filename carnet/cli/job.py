@@ -1,13 +1,13 @@
 """`carnet job`: ask where a job may run, and look after jobs that were sent."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import App, Parameter
 
+from carnet.cli.answers import prepared_document, show_prepared, show_summary, summary_document
 from carnet.cli.declaration import Declaration
 from carnet.cli.exits import BY_STATE, ExitCode, exit_of_class
 from carnet.cli.follow import follow
@@ -16,19 +16,15 @@ from carnet.cli.options import DEFAULT, Options, connected, job_name
 from carnet.cli.output import (
     Format,
     ListFormat,
-    dollars,
-    say,
     show,
     show_json,
-    show_pairs,
     show_table,
     when,
 )
-from carnet.cli.preparing import chosen_facts, next_steps, seal_for_more
-from carnet.core.document import Json
+from carnet.cli.preparing import chosen_facts
 
 if TYPE_CHECKING:
-    from carnet.answers import JobSummary, Prepared
+    from carnet.answers import JobSummary
     from carnet.client import Client
 
 app = App(name="job", help="Ask where a job may run, and look after jobs.")
@@ -61,9 +57,9 @@ async def prepare(
     async with connected(options) as client:
         prepared = await client.prepare(data)
     if output == "json":
-        show_json(_prepared_document(prepared))
+        show_json(prepared_document(prepared))
     else:
-        _show_prepared(prepared, facts)
+        show_prepared(prepared, facts)
     return ExitCode.DENIED if prepared.denied else ExitCode.OK
 
 
@@ -86,7 +82,7 @@ async def list_jobs(
     async with connected(options) as client:
         found = [job async for job in _newest(client, limit)]
     if output == "json":
-        show_json([_summary_document(job) for job in found])
+        show_json([summary_document(job) for job in found])
     elif output == "name":
         for job in found:
             show(job.name)
@@ -120,7 +116,7 @@ async def get(
     """
     async with connected(options) as client:
         job = await client.job(job_name(name, options))
-    _show_summary(job, output)
+    show_summary(job, output)
     return ExitCode.OK
 
 
@@ -174,20 +170,6 @@ async def result(
 
 
 @app.command
-async def recipients(name: str, /, *, options: Options = DEFAULT) -> int:
-    """Seal a waiting job for more runners, after policy was asked again.
-
-    Parameters
-    ----------
-    name
-        the job's name, or its id alone
-    """
-    async with connected(options) as client:
-        await seal_for_more(client, job_name(name, options))
-    return ExitCode.OK
-
-
-@app.command
 async def cancel(
     name: str,
     /,
@@ -206,30 +188,7 @@ async def cancel(
     """
     async with connected(options) as client:
         job = await client.cancel(job_name(name, options))
-    _show_summary(job, output)
-    return ExitCode.OK
-
-
-@app.command
-async def recipients(
-    name: str,
-    /,
-    *,
-    output: Annotated[ListFormat, Parameter(name=["--output", "-o"])] = "table",
-    options: Options = DEFAULT,
-) -> int:
-    """Add recipients to a job that waits for them; any client of the tenant can.
-
-    Parameters
-    ----------
-    name
-        the job's name, or its id alone
-    output
-        table, json or name
-    """
-    async with connected(options) as client:
-        job = await client.add_recipients(job_name(name, options))
-    _show_summary(job, output)
+    show_summary(job, output)
     return ExitCode.OK
 
 
@@ -243,95 +202,3 @@ async def _newest(client: "Client", limit: int) -> "AsyncIterator[JobSummary]":
         token = page.next_page_token
         if not token or not page.jobs:
             return
-
-
-def _show_summary(job: "JobSummary", output: ListFormat) -> None:
-    if output == "json":
-        show_json(_summary_document(job))
-    elif output == "name":
-        show(job.name)
-    else:
-        show_pairs(
-            (
-                ("job", job.name),
-                ("state", f"{job.state}" + (f" ({job.reason})" if job.reason else "")),
-                ("attempt", str(job.attempt)),
-                ("runner", job.runner),
-                ("jurisdiction", job.jurisdiction),
-                ("created", when(job.created_ns)),
-                ("updated", when(job.updated_ns)),
-                ("manifest", job.manifest_digest.hex()),
-            )
-        )
-
-
-def _summary_document(job: "JobSummary") -> dict[str, Json]:
-    return {
-        "name": job.name,
-        "state": str(job.state),
-        "reason": job.reason,
-        "attempt": job.attempt,
-        "runner": job.runner,
-        "jurisdiction": job.jurisdiction,
-        "created_ns": job.created_ns,
-        "updated_ns": job.updated_ns,
-        "manifest_digest": job.manifest_digest.hex(),
-    }
-
-
-def _show_prepared(prepared: "Prepared", facts: Path | None) -> None:
-    from carnet.cli.decided import decision_lines
-
-    for line in decision_lines(prepared.decided.body):
-        show(line.text, style=line.style)
-    for runner in prepared.runners:
-        price = dollars(runner.card.price_micro_usd_second)
-        show(f"  runner  {runner.spiffe_id} in {runner.jurisdiction}, {runner.card.isolation}, {price} a second")
-    for refused in prepared.rejected:
-        where = f" in {refused.jurisdiction}" if refused.jurisdiction else ""
-        show(f"  not     {refused.runner or 'a runner'}{where}: {refused.reason}: {refused.text} ({refused.by})")
-    if prepared.denied:
-        for step in next_steps(facts):
-            say(step)
-
-
-def _prepared_document(prepared: "Prepared") -> dict[str, Json]:
-    from carnet.cli.decided import would_permit
-
-    record, body = prepared.decided.record, prepared.decided.body
-    decision: Json = json.loads(body.payload)
-    return {
-        "verdict": str(body.verdict),
-        "permitted": list(body.permitted),
-        "would_permit": {rule: list(alone) for rule, alone in would_permit(body).items()},
-        "facts_digest": prepared.facts.digest.hex(),
-        "record": {
-            "id": record.id.hex(),
-            "digest": record.digest.hex(),
-            "engine": record.engine,
-            "engine_version": record.engine_version,
-            "evaluated_ns": record.evaluated_ns,
-            "valid_until_ns": record.valid_until_ns,
-        },
-        "runners": [
-            {
-                "runner": runner.spiffe_id,
-                "jurisdiction": runner.jurisdiction,
-                "operator": runner.identity.id.trust_domain,
-                "isolation": str(runner.card.isolation),
-                "price_micro_usd_second": runner.card.price_micro_usd_second,
-            }
-            for runner in prepared.runners
-        ],
-        "rejected": [
-            {
-                "runner": refused.runner,
-                "jurisdiction": refused.jurisdiction,
-                "reason": refused.reason,
-                "text": refused.text,
-                "by": refused.by,
-            }
-            for refused in prepared.rejected
-        ],
-        "decision": decision,
-    }

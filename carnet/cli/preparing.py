@@ -16,7 +16,6 @@ from carnet.core.limits import facts_bytes_max
 
 if TYPE_CHECKING:
     from carnet.answers import Prepared
-    from carnet.client import Client
 
 
 def chosen_facts(*, facts: Path | None, declared: Declaration | None, image: str | None, options: Options) -> bytes:
@@ -64,12 +63,6 @@ def refuse_nobody(prepared: "Prepared") -> NoReturn:
         warn(f"not {found.runner or 'a runner'}{where}: {found.reason}: {found.text} (said by the {found.by})")
     permitted = prepared.decided.body.permitted
     raise NoCapacity(f"Permitted in {len(permitted)} places ({codes(permitted)}), but no runner can take the job.")
-
-
-async def seal_for_more(client: "Client", name: str) -> None:
-    """Seal a waiting job for more runners. Raises `Denied` or `NoCapacity`; the job then goes on waiting."""
-    await client.add_recipients(name)
-    say(f"sealed {name} for more runners")
 
 
 def _tenant(options: Options) -> str:

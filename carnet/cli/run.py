@@ -9,7 +9,6 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -21,7 +20,7 @@ from carnet.cli.follow import follow
 from carnet.cli.homecoming import Homecoming
 from carnet.cli.options import DEFAULT, Options, connected
 from carnet.cli.output import codes, say, warn
-from carnet.cli.preparing import chosen_facts, refuse_nobody, seal_for_more, tell_denial
+from carnet.cli.preparing import chosen_facts, refuse_nobody, tell_denial
 from carnet.core.errors import CarnetError, FieldInvalid
 from carnet.core.job import JobState
 
