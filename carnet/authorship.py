@@ -2,7 +2,8 @@
 
 - The key set is signed by the pinned root of its tenant; one with a lower sequence than was seen before is refused.
 - Manifest and addenda are signed by live keys of that set; addenda follow each other without gaps, each naming the one
-  before it (the first names the manifest), and stay within the jurisdictions that the manifest allows.
+  before it (the first names the manifest), stay within the jurisdictions that the manifest allows, and list no key
+  that was listed before.
 
     written = open_written(key_set, manifest, addenda, tenants=pins.tenants, now_ns=now)
 """
@@ -55,11 +56,14 @@ def open_written(
 
 
 def _check_addenda(manifest: Manifest, addenda: tuple[Addendum, ...]) -> None:
-    before = manifest.digest
+    before, kids = manifest.digest, {r.kid for r in manifest.recipients}
     for sequence, addendum in enumerate(addenda, start=1):
         expected = (manifest.digest, sequence, before)
         if (addendum.manifest_digest, addendum.sequence, addendum.previous_digest) != expected:
             raise StatementInvalid("An addendum is of another job, or out of its order.")
         if any(r.jurisdiction not in manifest.allowed_jurisdictions for r in addendum.recipients):
             raise StatementInvalid("An addendum names a recipient outside the allowed jurisdictions.")
+        if kids & {r.kid for r in addendum.recipients}:
+            raise StatementInvalid("An addendum names a key that was listed before.")
+        kids |= {r.kid for r in addendum.recipients}
         before = addendum.digest

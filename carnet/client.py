@@ -28,6 +28,7 @@ from carnet import proof
 from carnet.addition import add
 from carnet.answers import Denied, Event, JobPage, JobSummary, Outcome, Prepared, Rejection, ended_without_receipt
 from carnet.authorship import Written, open_written
+from carnet.checkpoints import SeenLog
 from carnet.context import Context
 from carnet.core import limits
 from carnet.core.decision import check_record, check_usable, recipients_max
@@ -36,13 +37,15 @@ from carnet.core.errors import CarnetError, NoCapacity, PeerError, StatementInva
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState, Manifest
-from carnet.inbox import Attempt, LogLine, ResultReader
+from carnet.core.runner import Isolation
+from carnet.inbox import Attempt, LogEnd, LogLine, ResultReader
 from carnet.outbox import SealedJob, TenantKeys, Work, seal
+from carnet.proof import VerifiedReceipt
 from carnet.rpc import calling
 from carnet.tls import channel_credentials, open_channel
 from carnet.v1 import jobs_pb2
 from carnet.v1.jobs_pb2_grpc import JobsStub
-from carnet.verdict import Decided, check_commits, open_decision, open_logged
+from carnet.verdict import Decided, check_commits, open_decision
 from carnet.vetting import VettedRunner, presented_from, vet
 from carnet.wire import logged_from_proto, signed_from_proto, signed_to_proto
 
@@ -54,6 +57,7 @@ result_seconds: Final = 3600.0
 # A watch outlives a token: it is taken up with the next one.
 _AGAIN: Final = frozenset({"GATEWAY_UNAVAILABLE", "STORE_UNAVAILABLE", "TOKEN_EXPIRED"})
 silence_seconds_max: Final = 300.0
+logs_max: Final = 1024
 
 Observer = Callable[[Event | LogLine], None]
 
@@ -64,6 +68,8 @@ class Client:
     def __init__(self, context: Context, *, clock: Callable[[], int] = time.time_ns) -> None:
         self._context = context
         self._clock = clock
+        self._seen = SeenLog(context.pins.gateway)
+        self._logs: dict[str, LogEnd] = {}
         self._keys: TenantKeys | None = None
         self._channel: grpc.aio.Channel | None = None
 
@@ -84,7 +90,7 @@ class Client:
 
     async def prepare(self, facts: bytes) -> Prepared:
         """Ask where the job may run, and vet the runners that are offered. Sends no payload."""
-        parsed = parse_facts(facts)
+        parsed, seen = parse_facts(facts), self._seen.size
         async with calling():
             response = await self._jobs.PrepareJob(
                 jobs_pb2.PrepareJobRequest(facts=facts), timeout=unary_seconds, metadata=self._metadata()
@@ -93,6 +99,7 @@ class Client:
         check_record(decided.record, decided.body, facts_digest=parsed.digest, now_ns=self._clock())
         if decided.record.tenant_id != self._context.tenant_id:
             raise StatementInvalid("The decision is another tenant's.")
+        self._check_logged(decided, at_least=seen)
         runners, refused = self._vet(response.candidates, decided, parsed)
         rejected = [
             Rejection(runner=r.runner, jurisdiction=r.jurisdiction, reason=r.reason, text=r.text, by="gateway")
@@ -123,13 +130,14 @@ class Client:
 
     async def submit(self, sealed: SealedJob) -> str:
         """Send a sealed job; returns its name once it is durable and its leaf was verified."""
-        request_id = str(uuid.uuid4())
+        request_id, seen = str(uuid.uuid4()), self._seen.size
         async with calling():
             response = await self._jobs.SubmitJob(
                 _submission(sealed, request_id), timeout=limits.upload_seconds_max, metadata=self._metadata()
             )
-        entry, _ = open_logged(logged_from_proto(response.accepted), pins=self._context.pins.gateway)
+        entry = self._seen.open(logged_from_proto(response.accepted), at_least=seen)
         check_commits(entry, kind="job.accepted", job_id=sealed.manifest.job_id, manifest=sealed.manifest.digest)
+        _check_name(response.job.name, sealed.manifest)
         await asyncio.to_thread(sealed.discard)
         return response.job.name
 
@@ -145,6 +153,8 @@ class Client:
                         heard = time.monotonic()
                         if item.HasField("started"):
                             # A stream that was taken up says again which attempt this is; its log goes on.
+                            if attempt is not None and item.started.attempt < attempt.number:
+                                raise StatementInvalid("The gateway went back to an earlier attempt.")
                             if attempt is None or attempt.number != item.started.attempt:
                                 attempt = self._attempt(item.started, await self.written(name))
                         elif item.HasField("log"):
@@ -154,6 +164,8 @@ class Client:
                         else:
                             event = _event(item.event)
                             position.event_index = event.index + 1
+                            if event.state.terminal:
+                                self._log_ended(name, attempt, event.state)
                             yield event
                             if event.state.terminal:
                                 return
@@ -167,13 +179,13 @@ class Client:
         """Fetch, verify and open what came home. With a directory, result files go there, else into memory."""
         reader: ResultReader | None = None
         request = jobs_pb2.FetchResultRequest(name=name)
-        receipt_file = b""
+        receipt_file, seen = b"", self._seen.size
         async with calling():
             call = self._jobs.FetchResult(request, timeout=result_seconds, metadata=self._metadata())
             async for part in call:
                 if part.HasField("receipt"):
                     receipt_file = proof.to_file(part.receipt)
-                    verified = proof.verify(part.receipt, pins=self._context.pins)
+                    verified = self._verify(part.receipt, name, at_least=seen)
                     reader = ResultReader(verified, self._result_seed(verified.manifest), directory)
                 elif reader is None:
                     raise StatementInvalid("Results came before their receipt.")
@@ -206,6 +218,7 @@ class Client:
 
     async def receipt(self, name: str) -> Outcome:
         """What `result` proves of a job that has ended, with none of its results fetched."""
+        seen = self._seen.size
         async with calling():
             call = self._jobs.FetchResult(
                 jobs_pb2.FetchResultRequest(name=name), timeout=unary_seconds, metadata=self._metadata()
@@ -214,7 +227,7 @@ class Client:
                 async for part in call:
                     if not part.HasField("receipt"):
                         break
-                    verified = proof.verify(part.receipt, pins=self._context.pins)
+                    verified = self._verify(part.receipt, name, at_least=seen)
                     return Outcome(name=name, receipt=verified, receipt_file=proof.to_file(part.receipt), results=())
             finally:
                 call.cancel()
@@ -240,7 +253,7 @@ class Client:
     async def add_recipients(self, name: str) -> JobSummary:
         """Wrap a waiting job for more runners; any replica of the client can. Raises `Denied` or `NoCapacity`."""
         job = await self._job(name)
-        written = self._written(job)
+        written = self._written(job, name)
         if hashlib.sha256(job.facts).digest() != written.manifest.facts_digest:
             raise StatementInvalid("The gateway gave other facts than the manifest names.")
         prepared = await self.prepare(job.facts)
@@ -269,16 +282,49 @@ class Client:
 
     async def written(self, name: str) -> Written:
         """The job's manifest and addenda, as this tenant signed them."""
-        return self._written(await self._job(name))
+        return self._written(await self._job(name), name)
 
-    def _written(self, job: jobs_pb2.Job) -> Written:
-        return open_written(
+    def _written(self, job: jobs_pb2.Job, name: str) -> Written:
+        written = open_written(
             self._own.key_set,
             signed_from_proto(job.manifest),
             tuple(signed_from_proto(addendum) for addendum in job.addenda),
             tenants=(self._context.pins.tenant(self._context.tenant_id),),
             now_ns=self._clock(),
         )
+        _check_name(name, written.manifest)
+        return written
+
+    def _check_logged(self, decided: Decided, *, at_least: int) -> None:
+        if decided.logged is None:
+            raise StatementInvalid("The decision came without its entry in the log.")
+        record = decided.record
+        entry = self._seen.open(decided.logged, at_least=at_least)
+        check_commits(
+            entry,
+            kind="decision.prepared",
+            record=record.digest,
+            body=record.body_digest,
+            facts=record.facts_digest,
+        )
+
+    def _verify(self, message: jobs_pb2.ReceiptFile, name: str, *, at_least: int) -> VerifiedReceipt:
+        verified = proof.verify(message, pins=self._context.pins)
+        _check_name(name, verified.manifest)
+        for leaf in (message.accepted, message.outcome):
+            self._seen.open(logged_from_proto(leaf), at_least=at_least)
+        self._seen.open(logged_from_proto(message.dispatched.logged))
+        if (log := self._logs.get(name)) is not None:
+            log.check(verified.receipt)
+        return verified
+
+    def _log_ended(self, name: str, attempt: Attempt | None, state: JobState) -> None:
+        end = attempt.end if attempt is not None else LogEnd(attempt=0, records=0, complete=False)
+        if state is JobState.SUCCEEDED and not end.complete:
+            raise StatementInvalid("The log ended without its final record.")
+        self._logs[name] = end
+        if len(self._logs) > logs_max:
+            del self._logs[next(iter(self._logs))]
 
     @property
     def _own(self) -> TenantKeys:
@@ -309,12 +355,15 @@ class Client:
     def _vet(
         self, candidates: Iterable[jobs_pb2.Candidate], decided: Decided, facts: JobFacts
     ) -> tuple[tuple[VettedRunner, ...], tuple[Rejection, ...]]:
-        kept, refused = [], []
+        kept: list[VettedRunner] = []
+        refused: list[Rejection] = []
         for candidate in candidates:
             presented = presented_from(candidate)
             try:
                 runner = vet(presented, anchors=self._context.pins.operators, now_ns=self._clock())
                 check_candidate(runner, decided, facts, template_digest=self._context.template_digest)
+                if any(runner.key.kid == other.key.kid for other in kept):
+                    raise StatementInvalid("The runner shows the key of another runner.")
                 kept.append(runner)
             except PeerError as error:
                 refused.append(Rejection(runner="", jurisdiction="", reason=error.reason, text=error.text, by="client"))
@@ -350,12 +399,21 @@ def check_candidate(runner: VettedRunner, decided: Decided, facts: JobFacts, *, 
         raise StatementInvalid("The runner is outside the places that the facts allow.")
     if runner.jurisdiction in facts.constraints.never or runner.jurisdiction[:2] in facts.constraints.never:
         raise StatementInvalid("The runner is in a place that the facts exclude.")
+    if runner.ownership.parent_country in facts.constraints.parent_never:
+        raise StatementInvalid("The runner's operator belongs to a country that the facts exclude.")
+    if not runner.card.isolation.at_least(Isolation(facts.constraints.isolation_min)):
+        raise StatementInvalid("The runner's isolation is below what the facts ask for.")
     for entry in decided.record.shortlist:
         if (entry.spiffe_id, entry.card_digest) == (runner.spiffe_id, runner.card.digest):
             if entry.permitted and entry.jurisdiction == runner.jurisdiction:
                 return
             break
     raise StatementInvalid("The signed decision does not permit this runner with this card.")
+
+
+def _check_name(name: str, manifest: Manifest) -> None:
+    if name != f"tenants/{manifest.tenant_id.hex()}/jobs/{manifest.job_id.hex()}":
+        raise StatementInvalid("The gateway answered with another job.")
 
 
 def _event(message: jobs_pb2.JobEvent) -> Event:

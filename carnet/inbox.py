@@ -19,7 +19,7 @@ from carnet.core.envelope import ResultOpener, open_log, unwrap_result_root
 from carnet.core.errors import EnvelopeUnopened, FieldInvalid, StatementInvalid
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import Addendum, Manifest, find_recipient
-from carnet.core.receipt import ResultObject, check_start
+from carnet.core.receipt import Receipt, ResultObject, check_start
 from carnet.pins import Pins
 from carnet.proof import VerifiedReceipt
 from carnet.v1 import jobs_pb2
@@ -48,6 +48,20 @@ class ResultFile:
     path: Path | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEnd:
+    """How far the log of an attempt was read, and whether its final record came. Attempt 0: there was none."""
+
+    attempt: int
+    records: int
+    complete: bool
+
+    def check(self, receipt: Receipt) -> None:
+        """Raise `StatementInvalid` unless what was read is the whole log that the receipt names."""
+        if (self.attempt, self.records, self.complete) != (receipt.attempt, receipt.log_records, True):
+            raise StatementInvalid("The log that came is not the whole log that the receipt names.")
+
+
 class Attempt:
     """Opens the log records of one attempt, in order."""
 
@@ -63,6 +77,11 @@ class Attempt:
     def number(self) -> int:
         """Which attempt of the job this is, from 1."""
         return self._number
+
+    @property
+    def end(self) -> LogEnd:
+        """How far the log was read."""
+        return LogEnd(attempt=self._number, records=self._next, complete=self._ended)
 
     @classmethod
     def open_started(

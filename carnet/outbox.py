@@ -150,8 +150,9 @@ def seal(
 
 def allowed_places(body: DecisionBody, facts: JobFacts, runners: tuple[VettedRunner, ...]) -> tuple[str, ...]:
     """The manifest's jurisdictions: what decision and client's own list allow, with the runners' regions."""
-    only = set(facts.constraints.only)
-    permitted = {place for place in body.permitted if not only or place in only or place[:2] in only}
+    only, never = set(facts.constraints.only), set(facts.constraints.never)
+    permitted = {place for place in body.permitted if not only or {place, place[:2]} & only}
+    permitted = {place for place in permitted if not {place, place[:2]} & never}
     return tuple(sorted(permitted | {runner.jurisdiction for runner in runners}))
 
 

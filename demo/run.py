@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import failures
 import search
 
 from carnet import proof
@@ -26,7 +27,7 @@ from carnet.core.receipt import ExitClass
 from carnet.inbox import LogLine
 from carnet.outbox import Work, WorkFile
 from carnet.pins import load_pins
-from certs.commands import Development, development
+from certs.system import Development, development
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "breast_cancer" / "records.csv"
@@ -210,6 +211,25 @@ def _json(data: bytes) -> dict[str, float]:
     return dict(json.loads(data))
 
 
+def small(image: str, number: str, *, seconds: float, size: int = 0) -> Work:
+    """A small job of the same hospital."""
+    return Work(
+        facts=facts(image),
+        command=("python3", "spin.py", number, str(seconds), str(size)),
+        files=(WorkFile(name="spin.py", source=HERE / "spin.py"),),
+    )
+
+
+async def worst_day(report: Report, client: Client, system: Development, image: str) -> None:
+    """4 and 5: what was accepted ends exactly once, whoever dies."""
+    report.title("4. A runner dies, a runner hangs")
+    await failures.runner_dies(report.line, client, system, small(image, "a", seconds=4))
+    await failures.runner_hangs(report.line, client, system, small(image, "b", seconds=1, size=40 * 2**20))
+    report.title("5. The gateway is killed")
+    pins = system.pki.pins
+    await failures.gateway_dies(report.line, client, system, lambda number: small(image, number, seconds=2), pins)
+
+
 async def main() -> int:
     """Run the demo."""
     image, opa = os.environ["CARNET_BASE_IMAGE"], Path(os.environ["CARNET_OPA"])
@@ -218,11 +238,12 @@ async def main() -> int:
     digest = hashlib.sha256(RECORDS.read_bytes()).hexdigest()
     report.line("the records are the published ones", digest == RECORDS_SHA256)
     with tempfile.TemporaryDirectory(prefix="carnet-demo-") as folder:
-        async with development(Path(folder), image=image, opa=opa) as system:
+        async with development(Path(folder), image=image, opa=opa, lease_seconds=10) as system:
             report.line(f"a gateway and runners in {', '.join(sorted(system.runner_pids))} are up", True)
             async with Client(load_context(system.context)) as client:
                 outcome = await permitted(report, client, system, image)
                 await denied(report, client, system, image)
+                await worst_day(report, client, system, image)
         offline(report, outcome, Path(folder) / "pki" / "pins.json")
     print(f"\n{'all hold' if not report.failed else f'{report.failed} FAILED'}", flush=True)
     return 1 if report.failed else 0

@@ -49,6 +49,7 @@ from policy.cache import CachedPolicy
 from policy.child import SupervisedOpa
 from policy.engine import PolicyEngine
 from policy.opa import Endpoint, OpaServer
+from policy.rendering import Renderer
 
 page_key_bytes: Final = 32
 grace_seconds: Final = 5.0
@@ -114,13 +115,15 @@ class _Parts:
     lives: Lives
     dispatch: dispatch.Dispatch
     revocations: Revocations
+    words: Renderer
     clock: Callable[[], int]
 
     @classmethod
     async def open(cls, config: GatewayConfig, stack: AsyncExitStack, *, clock: Callable[[], int]) -> "_Parts":
         pins = load_pins(config.pins)
         config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        engine = await _engine(config)
+        bundle = await asyncio.to_thread(Bundle.load)
+        engine = await _engine(config, bundle)
         stack.push_async_callback(engine.close)
         store = await SqliteStore.open(
             config.state / "gateway.db", origin=pins.gateway.origin, log_key=load_log_key(config.keys.log)
@@ -143,6 +146,7 @@ class _Parts:
                 signer=signer,
                 metrics=metrics,
                 clock=clock,
+                lease_seconds=config.lease.seconds,
             )
         )
         await loop.start()
@@ -161,6 +165,7 @@ class _Parts:
             lives=lives,
             dispatch=loop,
             revocations=Revocations(),
+            words=Renderer(bundle=bundle, language="en"),
             clock=clock,
         )
 
@@ -177,6 +182,7 @@ class _Parts:
                 judge=self.judge,
                 pins=self.pins,
                 metrics=self.metrics,
+                render=lambda reason: self.words.reason(reason).text,
                 adopt=self.dispatch.adopt,
                 clock=self.clock,
             )
@@ -283,8 +289,7 @@ class _Parts:
         return TokenJudge((issuer,), audience=config.tokens.audience, clock=self.clock)
 
 
-async def _engine(config: GatewayConfig) -> PolicyEngine:
-    bundle = await asyncio.to_thread(Bundle.load)
+async def _engine(config: GatewayConfig, bundle: Bundle) -> PolicyEngine:
     if config.policy.url is not None:
         return CachedPolicy(engine=OpaServer(endpoint=Endpoint.of(config.policy.url), bundle=bundle))
     assert config.policy.opa is not None

@@ -36,7 +36,14 @@ from carnet.core.errors import Bug, NotFound, PayloadDigestMismatch, StoreUnavai
 from carnet.core.job import SealedObject
 from gateway.folders import make_folder, remove_folder, sync_folder
 from gateway.records import JobKey
-from gateway.segments import Position, Segment, SegmentFolder, segment_path, segment_sizes
+from gateway.segments import (
+    Position,
+    Segment,
+    SegmentFolder,
+    segment_path,
+    segment_sealed_bytes_max,
+    segment_sizes,
+)
 
 threads_default: Final = 4
 buffer_bytes: Final = limits.MIB
@@ -268,6 +275,7 @@ def check_segments(segments: Sequence[Segment], objects: Sequence[SealedObject])
 
 
 def _read(path: Path, offset: int) -> bytes:
+    offset = min(offset, segment_sealed_bytes_max)  # a caller's offset may be more than the file system can say
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.pread(file, buffer_bytes, offset)

@@ -5,7 +5,7 @@
     [enterprise]   listen, certificate, key            [runner]    listen, certificate, key
     [keys]         decision, log, page (paths)         [policy]    url, or opa (a binary to supervise)
     [tokens]       audience, issuer, jwks (a file or an https URL)
-    [metrics]      listen
+    [metrics]      listen                              [lease]     seconds (10 to 60)
 
 Secrets are paths, never values. Listeners are on loopback unless they say otherwise.
 """
@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from carnet.core import limits
 from carnet.core.errors import FieldInvalid
 
 
@@ -73,6 +74,12 @@ class Metrics(Section):
     listen: str = "127.0.0.1:0"
 
 
+class Lease(Section):
+    """How long a runner may work without word from its gateway: shorter finds lost runners sooner, and asks more."""
+
+    seconds: int = Field(default=limits.lease_seconds, ge=limits.lease_seconds_min, le=limits.lease_seconds)
+
+
 class GatewayConfig(BaseSettings):
     """What one gateway process needs. Environment: CARNET_GATEWAY_<SECTION>__<NAME>."""
 
@@ -88,6 +95,7 @@ class GatewayConfig(BaseSettings):
     policy: Policy
     tokens: Tokens
     metrics: Metrics = Field(default_factory=Metrics)
+    lease: Lease = Field(default_factory=Lease)
     reflection: bool = False
 
     @classmethod

@@ -179,6 +179,8 @@ class Deliveries:
         permit = statements.PERMIT.parse(signed_from_bytes(current.permit).payload)
         start = statements.START.parse(signed_from_bytes(current.start).payload)
         check_receipt(receipt, manifest, start, permit_digest=permit.digest)
+        if receipt.decision_digest != permit.prepare_decision_digest:
+            raise StatementInvalid("The receipt names another prepare decision.", metadata={"field": "decision"})
         _check_whole(receipt, current, start, segments)
         await self._parts.lives.step(
             attempt.key,

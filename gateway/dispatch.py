@@ -5,6 +5,8 @@
 - The dispatch decision's leaf is durable before the grant is signed, and the grant names the checkpoint that covers it.
 - A lease that ran out, a deadline that passed, a runner that came back with another key: the sweep notices each second.
 - After a restart nothing is assumed: leases live until their stored deadlines, and queued jobs are queued again.
+- A round that fails is logged, and the next one begins: what is stored decides what is done, so a queued job that fell
+  out of the queue, or a slot that was not given back, is put right within a second.
 """
 
 import asyncio
@@ -26,7 +28,6 @@ from carnet.core.lifecycle import (
     AttemptLost,
     Claimed,
     Contender,
-    DeadlinePassed,
     DeniedForAll,
     DropUpload,
     DropWraps,
@@ -48,7 +49,8 @@ from gateway.lives import Dossier, Fence, Lives
 from gateway.messages import offer_message, renewed_message, revoked_message
 from gateway.metrics import Metrics
 from gateway.operations import InsertAttempt, InsertDecision, Operation
-from gateway.records import JobKey, StoredAttempt, StoredJob
+from gateway.overdue import overdue
+from gateway.records import Conflict, JobKey, StoredAttempt, StoredJob
 from gateway.roster import Presence, Roster
 from gateway.store import Store
 from gateway.wraps import WrapGone, WrapKeys
@@ -74,6 +76,7 @@ class Parts:
     signer: Signer
     metrics: Metrics
     clock: Callable[[], int]
+    lease_seconds: int = limits.lease_seconds
 
 
 class Dispatch:
@@ -138,7 +141,7 @@ class Dispatch:
             _check_held(current, presence.runner.spiffe_id, grant_digest)
             if current.lease is None or current.life.state not in (State.DISPATCHING, State.RUNNING):
                 raise LeaseLost
-            lease, given = current.lease.renew(now_ns=self._parts.clock())
+            lease, given = current.lease.renew(now_ns=self._parts.clock(), lease_seconds=self._parts.lease_seconds)
             return replace(current, lease=lease), ()
 
         await self._lives.amend(job.key, extend)
@@ -161,25 +164,37 @@ class Dispatch:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), sweep_seconds)
             self._wake.clear()
-            now = asyncio.get_running_loop().time()
-            for key, not_before in list(self._queued.items()):
-                if key not in self._claiming and now >= not_before and len(self._claiming) < claims_max:
-                    self._claiming.add(key)
-                    self._spawn(self._claim(key), name="claim")
-            await self._sweep()
+            self._start_claims()
+            await self._guard(self._sweep())
+
+    def _start_claims(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for key, not_before in list(self._queued.items()):
+            if key not in self._claiming and now >= not_before and len(self._claiming) < claims_max:
+                self._claiming.add(key)
+                self._spawn(self._claim(key), name="claim")
 
     async def _sweep(self) -> None:
-        now_ns = self._parts.clock()
         for job in self._lives.all():
-            event = _overdue(job, now_ns=now_ns)
+            if job.life.state is State.QUEUED and job.key not in self._queued and job.key not in self._claiming:
+                self._requeue(job.key)
+            event = self._overdue(job)
             if event is not None:
                 # A renewal or another step may have come first; the job is looked at again in the next round.
-                with contextlib.suppress(IllegalTransition, Unavailable):
+                with contextlib.suppress(IllegalTransition, Conflict, Unavailable):
                     await self._lives.step(job.key, event, fence=self._still(event))
+        self._roster.settle(self._holds)
+
+    def _overdue(self, job: StoredJob) -> Event | None:
+        return overdue(job, self._roster, now_ns=self._parts.clock(), lease_seconds=self._parts.lease_seconds)
+
+    def _holds(self, spiffe_id: str, key: JobKey) -> bool:
+        job = self._lives.find(key)
+        return key in self._claiming or (job is not None and job.life.runner == spiffe_id)
 
     def _still(self, event: Event) -> Fence:
         def fence(job: StoredJob) -> None:
-            if _overdue(job, now_ns=self._parts.clock()) != event:
+            if self._overdue(job) != event:
                 raise IllegalTransition(detail="the job is not overdue any more")
 
         return fence
@@ -302,6 +317,7 @@ class Dispatch:
                 grant_digest=grant.digest,
                 permit_until_ns=passage.permit.valid_until_ns,
                 now_ns=self._parts.clock(),
+                lease_seconds=self._parts.lease_seconds,
             )
             attempt = _stored_attempt(current, contender, presence, passage, grant, signed)
             return replace(current, lease=lease), (InsertAttempt(attempt=attempt),)
@@ -408,16 +424,3 @@ def _check_held(job: StoredJob, spiffe_id: str, grant_digest: bytes) -> None:
     lease = job.lease
     if lease is None or (lease.grant_digest, lease.spiffe_id) != (grant_digest, spiffe_id):
         raise LeaseLost
-
-
-def _overdue(job: StoredJob, *, now_ns: int) -> Event | None:
-    lease, state = job.lease, job.life.state
-    if lease is not None and not lease.live(now_ns=now_ns):
-        return AttemptClosed() if state is State.CANCELLING else AttemptLost(reason="LEASE_EXPIRED")
-    if lease is None and state is State.CANCELLING:
-        return AttemptClosed()
-    if lease is None and state is State.DISPATCHING and now_ns - job.updated_ns > limits.lease_seconds * 10**9:
-        return AttemptLost(reason="NO_GRANT")
-    if now_ns >= job.life.deadline_ns and state is not State.CANCELLING:
-        return DeadlinePassed()
-    return None

@@ -5,6 +5,7 @@
 - Carnet's errors, raised by admission or by the method, leave through `status.abort`. Any other exception is logged and
   leaves as INTERNAL with no text of its own.
 - `observe` hears of every call's method and outcome: OK, or the reason of its error.
+- Bytes that are not the method's message are refused like any other request: behind the gate, with a reason.
 - Methods may be coroutines or asynchronous generators.
 
     gate = Gate(admission, revocations=Revocations(), clock=time.time_ns)
@@ -20,8 +21,17 @@ from typing import Any, Final, Protocol, TypeVar
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
-from carnet.core.errors import Bug, CarnetError, CredentialInvalid, CredentialRevoked, DeadlineRequired, TokenExpired
+from carnet.core.errors import (
+    Bug,
+    CarnetError,
+    CredentialInvalid,
+    CredentialRevoked,
+    DeadlineRequired,
+    EnvelopeMalformed,
+    TokenExpired,
+)
 from gateway import status
 
 _SECOND_NS: Final = 10**9
@@ -114,19 +124,20 @@ class Gate(grpc.aio.ServerInterceptor):
     def _behind(self, handler: "grpc.RpcMethodHandler[Q, R]", method: str) -> "grpc.RpcMethodHandler[Q, R]":
         behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         unary = not handler.request_streaming and not handler.response_streaming
+        asked = _Requests if handler.request_streaming else _parsed
 
-        async def answer(request: object, context: Context) -> object:
+        async def answer(request: Any, context: Context) -> object:
             async with self._guard(context, method, unary=unary):
-                return await behaviour(request, context)
+                return await behaviour(asked(request), context)
 
-        async def stream(request: object, context: Context) -> None:
+        async def stream(request: Any, context: Context) -> None:
             async with self._guard(context, method, unary=False):
-                await _write_all(behaviour(request, context), context)
+                await _write_all(behaviour(asked(request), context), context)
 
         make = _MAKERS[handler.request_streaming, handler.response_streaming]
         return make(
             stream if handler.response_streaming else answer,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_reader(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
@@ -164,6 +175,37 @@ class Gate(grpc.aio.ServerInterceptor):
             if admitted.token_ns is not None and admitted.token_ns <= admitted.certificate_ns:
                 raise TokenExpired from None
             raise CredentialInvalid("The certificate has expired.") from None
+
+
+_UNPARSED: Final = object()
+
+
+def _reader(parse: Callable[[bytes], object] | None) -> Callable[[bytes], Any]:
+    # gRPC calls this before any interceptor's code, and an error in it leaves as UNKNOWN with a Python text.
+    def read(data: bytes) -> object:
+        try:
+            return data if parse is None else parse(data)
+        except DecodeError:
+            return _UNPARSED
+
+    return read
+
+
+def _parsed(request: object) -> object:
+    if request is _UNPARSED:
+        raise EnvelopeMalformed("The bytes are not the message that this method takes.")
+    return request
+
+
+class _Requests:
+    def __init__(self, requests: AsyncIterator[object]) -> None:
+        self._requests = aiter(requests)
+
+    def __aiter__(self) -> "_Requests":
+        return self
+
+    async def __anext__(self) -> object:
+        return _parsed(await anext(self._requests))
 
 
 async def _write_all(result: Any, context: Context) -> None:

@@ -5,7 +5,7 @@
 - `submit`: a stale, foreign or denying decision ends the stream at its header, before the payload. At the trailer the
   manifest is held against tenant, facts, decision, recipients and ciphertext; what is not an envelope is refused.
 - Accepted means durable: ciphertext is synced and published, then job, wraps, decision, event and leaf are one
-  transaction. Whatever fails before leaves nothing behind.
+  transaction. Whatever fails before leaves nothing behind; a client that hangs up after its trailer changes nothing.
 - The same job id with the same manifest is the same job; with another one it is refused.
 """
 
@@ -13,11 +13,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 from carnet.authorship import Written, open_written
 from carnet.core import limits
-from carnet.core.decision import DecisionBody, DecisionRecord, Verdict, check_record, check_usable, recipients_max
+from carnet.core.decision import (
+    DecisionBody,
+    DecisionRecord,
+    Effect,
+    Reason,
+    Verdict,
+    check_record,
+    check_usable,
+    recipients_max,
+)
 from carnet.core.errors import (
+    CarnetError,
     EnvelopeMalformed,
     FactsMismatch,
     FieldInvalid,
@@ -47,8 +58,9 @@ from gateway.operations import Written as StoreWritten
 from gateway.records import JobDocuments, JobKey, NewEntry, NewEvent, SealedWrap, StoredJob
 from gateway.requests import remember_request
 from gateway.roster import Roster
-from gateway.status import Denied
+from gateway.status import Denied, Violation
 from gateway.store import Store
+from gateway.whole import whole
 from gateway.wraps import WrapKeys, day_of
 from policy.engine import GatewayFacts, Screening
 
@@ -57,7 +69,7 @@ part_seconds_max: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What intake works with; joined in app.py. `adopt` hands an accepted job to dispatch."""
+    """What intake works with; joined in app.py. `render` gives a reason in words; `adopt` hands a job to dispatch."""
 
     store: Store
     log: AuditLog
@@ -67,6 +79,7 @@ class Parts:
     judge: Judge
     pins: Pins
     metrics: Metrics
+    render: Callable[[Reason], str]
     adopt: Callable[[StoredJob], None]
     clock: Callable[[], int]
 
@@ -87,6 +100,7 @@ class Intake:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._sequences: dict[bytes, int] = {}
+        self._turns: WeakValueDictionary[JobKey, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(self, caller: Caller, request: pb.PrepareJobRequest) -> pb.PrepareJobResponse:
         """Where may this job run, and on whom."""
@@ -124,13 +138,24 @@ class Intake:
         async with self._parts.blobs.upload() as upload:
             trailer = await _receive(parts, upload)
             written = self._open_trailer(caller, opening, trailer)
-            payload = Payload(
-                key=JobKey(tenant_id=caller.tenant_id, job_id=opening.job_id),
-                manifest_digest=written.manifest.digest,
-            )
+            return await whole(self._keep(caller, opening, trailer, written, upload))
+
+    async def _keep(
+        self, caller: Caller, opening: _Opening, trailer: pb.SubmitJobRequest.Trailer, written: Written, upload: Upload
+    ) -> pb.SubmitJobResponse:
+        key, digest = JobKey(tenant_id=caller.tenant_id, job_id=opening.job_id), written.manifest.digest
+        payload = Payload(key=key, manifest_digest=digest)
+        # One submission of a job at a time: what one of them takes back is never what another one has accepted.
+        async with self._turns.setdefault(key, asyncio.Lock()):
             segments = await upload.publish(payload, written.manifest.objects)
-            _check_sealed([segment.size for segment in segments], written.manifest)
-            return await self._accept(caller, opening, trailer, written)
+            try:
+                _check_sealed([segment.size for segment in segments], written.manifest)
+                return await self._accept(caller, opening, trailer, written)
+            except CarnetError:
+                stored = await self._parts.store.job(key)
+                if stored is None or stored.manifest_digest != digest:
+                    await self._parts.blobs.delete(payload)
+                raise
 
     # --- prepare -------------------------------------------------------------------------------------------------
 
@@ -169,7 +194,7 @@ class Intake:
         if decided.record.tenant_id != caller.tenant_id:
             raise StatementInvalid("The decision is another tenant's.")
         if decided.body.verdict is not Verdict.PERMIT:
-            raise Denied("The decision does not permit this job.", reasons=decided.body.reasons)
+            raise Denied("The decision does not permit this job.", violations=self._violations(decided.body))
         check_record(decided.record, decided.body, facts_digest=facts.digest, now_ns=self._parts.clock())
         check_usable(decided.body, now_ns=self._parts.clock())
         return _Opening(
@@ -177,6 +202,17 @@ class Intake:
             facts=facts,
             decided=decided,
             request_id=header.request_id,
+        )
+
+    def _violations(self, body: DecisionBody) -> tuple[Violation, ...]:
+        return tuple(
+            Violation(
+                rule=reason.rule,
+                places=reason.jurisdictions,
+                sentence=f"{self._parts.render(reason)} [{', '.join(reason.citations)}]",
+            )
+            for reason in body.reasons
+            if reason.effect is Effect.DENY
         )
 
     def _open_trailer(self, caller: Caller, opening: _Opening, trailer: pb.SubmitJobRequest.Trailer) -> Written:
@@ -287,16 +323,17 @@ async def _next(parts: AsyncIterator[pb.SubmitJobRequest]) -> pb.SubmitJobReques
 
 
 async def _receive(parts: AsyncIterator[pb.SubmitJobRequest], upload: Upload) -> pb.SubmitJobRequest.Trailer:
-    async with asyncio.timeout(limits.upload_seconds_max):
-        while True:
-            part = await _next(parts)
-            match part.WhichOneof("part"):
-                case "chunk":
-                    await upload.write(part.chunk.data, object_id=part.chunk.object, segment=part.chunk.segment)
-                case "trailer":
-                    return part.trailer
-                case _:
-                    raise EnvelopeMalformed("A submission has one header.")
+    ends = asyncio.get_running_loop().time() + limits.upload_seconds_max
+    while asyncio.get_running_loop().time() < ends:
+        part = await _next(parts)
+        match part.WhichOneof("part"):
+            case "chunk":
+                await upload.write(part.chunk.data, object_id=part.chunk.object, segment=part.chunk.segment)
+            case "trailer":
+                return part.trailer
+            case _:
+                raise EnvelopeMalformed("A submission has one header.")
+    raise EnvelopeMalformed("The submission took too long.")
 
 
 def _check_sealed(sizes: list[int], manifest: Manifest) -> None:

@@ -30,6 +30,7 @@ from gateway.records import (
 )
 
 _jobs: Final = tables.jobs.c
+_index_max: Final = 2**63 - 1  # a caller's index may have 64 bits, and a row's has 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ def events(
 ) -> tuple[StoredEvent, ...]:
     """What happened to a job, from event `start` on."""
     column = tables.events.c
-    found = select(tables.events).where(_is(tables.events, key), column.event_index >= start)
+    found = select(tables.events).where(_is(tables.events, key), column.event_index >= min(start, _index_max))
     found = found.order_by(column.event_index).limit(_bounded(limit))
     return tuple(map(rows.event_value, connection.execute(found)))
 
@@ -119,9 +120,16 @@ def log_records(
 ) -> tuple[StoredLogRecord, ...]:
     """Sealed log records of a job, from index `start` on."""
     column = tables.log_records.c
-    found = select(tables.log_records).where(_is(tables.log_records, key), column.log_index >= start)
+    found = select(tables.log_records).where(_is(tables.log_records, key), column.log_index >= min(start, _index_max))
     found = found.order_by(column.log_index).limit(_bounded(limit))
     return tuple(map(rows.log_value, connection.execute(found)))
+
+
+def log_ended(connection: Connection, key: JobKey, number: int) -> bool:
+    """Whether the newest log record of an attempt is the final one."""
+    column = tables.log_records.c
+    found = select(column.final).where(_is(tables.log_records, key), column.attempt == number)
+    return bool(connection.execute(found.order_by(column.sequence.desc()).limit(1)).scalar_one_or_none())
 
 
 def attempt(connection: Connection, key: JobKey, number: int) -> StoredAttempt | None:

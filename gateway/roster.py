@@ -8,12 +8,14 @@
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from carnet.core.errors import RunnerDraining, Unavailable
 from carnet.core.placement import RunnerOffer
 from carnet.vetting import VettedRunner
 from gateway.messages import RunnerMessage
+from gateway.records import JobKey
 
 sends_max = 256
 
@@ -25,7 +27,7 @@ class Presence:
     runner: VettedRunner
     active: bool = False
     slots_said: int = 0
-    held: set[object] = field(default_factory=set)
+    held: set[JobKey] = field(default_factory=set)
     outgoing: asyncio.Queue[RunnerMessage | None] = field(default_factory=lambda: asyncio.Queue(sends_max))
 
     @property
@@ -72,17 +74,22 @@ class Roster:
         """The runner of this name, if it is attached."""
         return self._present.get(spiffe_id)
 
-    def reserve(self, presence: Presence, holder: object) -> None:
+    def reserve(self, presence: Presence, holder: JobKey) -> None:
         """Take a slot. Raises `RunnerDraining` where none is free."""
         if presence.slots_free < 1:
             raise RunnerDraining(detail=f"{presence.runner.spiffe_id} has no free slot")
         presence.held.add(holder)
 
-    def release(self, spiffe_id: str, holder: object) -> None:
+    def release(self, spiffe_id: str, holder: JobKey) -> None:
         """Give a slot back; a second time changes nothing."""
         presence = self._present.get(spiffe_id)
         if presence is not None:
             presence.held.discard(holder)
+
+    def settle(self, holds: Callable[[str, JobKey], bool]) -> None:
+        """Give back every slot whose job is not held by its runner any more, whatever became of it."""
+        for spiffe_id, presence in self._present.items():
+            presence.held = {key for key in presence.held if holds(spiffe_id, key)}
 
     def offers(self) -> tuple[RunnerOffer, ...]:
         """Every attached runner as placement sees it, by name."""

@@ -153,8 +153,7 @@ class Runners(RunnersServicer):
 
 
 def _exit_class(number: statements_pb2.ExitClass.ValueType) -> ExitClass:
-    name = statements_pb2.ExitClass.Name(number).removeprefix("EXIT_CLASS_")
     try:
-        return ExitClass[name]
-    except KeyError:
+        return ExitClass[statements_pb2.ExitClass.Name(number).removeprefix("EXIT_CLASS_")]
+    except (KeyError, ValueError):
         raise EnvelopeMalformed("The exit class is unknown.") from None

@@ -6,6 +6,7 @@
 - An exception that is not ours leaves as INTERNAL with no text of its own.
 """
 
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import grpc
@@ -16,7 +17,6 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from carnet.core.decision import Effect, Reason
 from carnet.core.errors import Bug, CallerError, CarnetError, PeerError, PolicyDenied, Refused, Unavailable
 
 DOMAIN: Final = "carnet"
@@ -31,6 +31,7 @@ _BY_REASON: Final[dict[str, grpc.StatusCode]] = {
     "REQUEST_ID_REUSED": grpc.StatusCode.ALREADY_EXISTS,
     "JOB_ID_TAKEN": grpc.StatusCode.ALREADY_EXISTS,
     "LEASE_LOST": grpc.StatusCode.ABORTED,
+    "ETAG_MISMATCH": grpc.StatusCode.ABORTED,
     "POLICY_REVISION_CHANGED": grpc.StatusCode.ABORTED,
     "QUOTA_EXCEEDED": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "NO_CAPACITY_IN_PERMITTED_JURISDICTION": grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -51,12 +52,21 @@ _BY_FAMILY: Final[tuple[tuple[type[CarnetError], grpc.StatusCode], ...]] = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """One rule that denied: its id, the places, and a sentence with its citations."""
+
+    rule: str
+    places: tuple[str, ...]
+    sentence: str
+
+
 class Denied(PolicyDenied):
     """Policy does not permit this job."""
 
-    def __init__(self, text: str, *, reasons: tuple[Reason, ...]) -> None:
+    def __init__(self, text: str, *, violations: tuple[Violation, ...]) -> None:
         super().__init__(text)
-        self.reasons = reasons
+        self.violations = violations
 
 
 def code_of(error: CarnetError) -> grpc.StatusCode:
@@ -72,7 +82,13 @@ def status_of(error: CarnetError) -> status_pb2.Status:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=error.text)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, Denied):
-        details.append(error_details_pb2.PreconditionFailure(violations=_violations(error.reasons)))
+        violations = [
+            error_details_pb2.PreconditionFailure.Violation(
+                type=violation.rule, subject=",".join(violation.places), description=violation.sentence
+            )
+            for violation in error.violations
+        ]
+        details.append(error_details_pb2.PreconditionFailure(violations=violations))
     if isinstance(error, Unavailable):
         details.append(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=retry_seconds)))
     packed = []
@@ -90,17 +106,3 @@ async def abort(context: grpc.aio.ServicerContext[object, object], error: Carnet
     status = rpc_status.to_status(status_of(error))
     await context.abort(status.code, status.details, status.trailing_metadata)
     raise AssertionError("abort returned")
-
-
-def _violations(
-    reasons: tuple[Reason, ...],
-) -> list[error_details_pb2.PreconditionFailure.Violation]:
-    return [
-        error_details_pb2.PreconditionFailure.Violation(
-            type=reason.rule,
-            subject=",".join(reason.jurisdictions),
-            description=f"{reason.message} [{', '.join(reason.citations)}]",
-        )
-        for reason in reasons
-        if reason.effect is Effect.DENY
-    ]

@@ -10,7 +10,7 @@
 import json
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
@@ -109,7 +109,7 @@ def scaled(text: str, scale: int, *, option: str) -> int:
     """A decimal number in whole parts of 1/scale, exactly. Raises `FieldInvalid`."""
     try:
         value = Decimal(text) * scale
-    except InvalidOperation:
+    except ArithmeticError:
         value = Decimal("NaN")
     if not value.is_finite() or not 0 <= value < 2**63 or value != value.to_integral_value():
         raise FieldInvalid(f"{option} must be a number such as 1.5.", metadata={"field": option})

@@ -170,6 +170,29 @@ async def result(
 
 
 @app.command
+async def recipients(
+    name: str,
+    /,
+    *,
+    output: Annotated[ListFormat, Parameter(name=["--output", "-o"])] = "table",
+    options: Options = DEFAULT,
+) -> int:
+    """Add recipients to a job that waits for them, after policy was asked again; any client of the tenant can.
+
+    Parameters
+    ----------
+    name
+        the job's name, or its id alone
+    output
+        table, json or name
+    """
+    async with connected(options) as client:
+        job = await client.add_recipients(job_name(name, options))
+    show_summary(job, output)
+    return ExitCode.OK
+
+
+@app.command
 async def cancel(
     name: str,
     /,

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from rich.console import Console
-from rich.table import Column, Table
 
 from carnet.core.document import Json
 
@@ -59,11 +58,10 @@ def show_pairs(pairs: Iterable[tuple[str, str]]) -> None:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Rows under their columns' names, on stdout; a value is never cut."""
-    table = Table(*(Column(name, no_wrap=True, overflow="ignore") for name in columns), box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(plain(cell) for cell in row))
-    console = _console(stderr=False)
-    console.print(table, width=None if console.is_terminal else max(console.width, 400))
+    lines = [tuple(columns), *(tuple(plain(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        show("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def codes(places: Sequence[str]) -> str:

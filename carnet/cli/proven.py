@@ -1,8 +1,13 @@
 """What a verified receipt proves, in words and as JSON: the same facts in both."""
 
+from typing import Final
+
 from carnet.cli.output import dollars, seconds, when
 from carnet.core.document import Json
+from carnet.core.receipt import Meter
 from carnet.proof import VerifiedReceipt
+
+UNMEASURED: Final = "unavailable"
 
 
 def proven_pairs(proven: VerifiedReceipt, *, origin: str) -> tuple[tuple[str, str], ...]:
@@ -25,7 +30,7 @@ def proven_pairs(proven: VerifiedReceipt, *, origin: str) -> tuple[tuple[str, st
         ("receipt", receipt.digest.hex()),
         ("started", when(receipt.started_ns)),
         ("ended", when(receipt.ended_ns)),
-        ("took", f"{seconds(receipt.meter.wall_ms)}, of that {seconds(receipt.meter.cpu_ms)} on processors"),
+        ("took", _took(receipt.meter)),
         ("price", dollars(receipt.meter.price_micro_usd)),
         ("results", str(result_count(proven))),
         ("in the log", f"entry {proven.outcome_index} of {origin}, {when(proven.outcome_ns)}"),
@@ -59,7 +64,9 @@ def proven_document(proven: VerifiedReceipt, *, origin: str) -> dict[str, Json]:
         "meter": {
             "wall_ms": receipt.meter.wall_ms,
             "cpu_ms": receipt.meter.cpu_ms,
+            "cpu_method": receipt.meter.cpu_method,
             "memory_peak_bytes": receipt.meter.memory_peak_bytes,
+            "memory_method": receipt.meter.memory_method,
             "gpu_ms": receipt.meter.gpu_ms,
             "energy_mj": receipt.meter.energy_mj,
             "energy_method": receipt.meter.energy_method,
@@ -68,6 +75,11 @@ def proven_document(proven: VerifiedReceipt, *, origin: str) -> dict[str, Json]:
         "results": result_count(proven),
         "log": {"origin": origin, "outcome_index": proven.outcome_index, "outcome_ns": proven.outcome_ns},
     }
+
+
+def _took(meter: Meter) -> str:
+    cpu = "unmeasured" if meter.cpu_method == UNMEASURED else seconds(meter.cpu_ms)
+    return f"{seconds(meter.wall_ms)}; processor time {cpu} ({meter.cpu_method})"
 
 
 def job_of(proven: VerifiedReceipt) -> str:

@@ -170,6 +170,9 @@ def check_facts(manifest: Manifest, facts: JobFacts) -> None:
         allowed = set(facts.constraints.only)
         if any(place not in allowed and place[:2] not in allowed for place in manifest.allowed_jurisdictions):
             raise FactsMismatch("The manifest allows a place outside the facts.", metadata={"field": "only"})
+    never = set(facts.constraints.never)
+    if any(place in never or place[:2] in never for place in manifest.allowed_jurisdictions):
+        raise FactsMismatch("The manifest allows a place that the facts exclude.", metadata={"field": "never"})
 
 
 def find_recipient(manifest: Manifest, addenda: tuple[Addendum, ...], *, spiffe_id: str, kid: bytes) -> Recipient:

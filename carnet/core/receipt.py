@@ -140,6 +140,8 @@ def check_receipt(receipt: Receipt, manifest: Manifest, start: Start, *, permit_
         "template": (receipt.template_digest, manifest.template_digest),
     }
     _compare("receipt", expected)
+    if receipt.ended_ns < receipt.started_ns:
+        raise StatementInvalid("The receipt's attempt ended before it started.")
     if receipt.jurisdiction not in manifest.allowed_jurisdictions:
         raise StatementInvalid("The receipt's jurisdiction is not allowed by the manifest.")
     if not receipt.isolation.at_least(manifest.isolation_min):

@@ -29,6 +29,7 @@ from tests.docs.pages import ROOT, Block, blocks, pages
 
 example_seconds_max = 120
 MARK = "--carnet-example--"
+IMAGE = "CARNET_BASE_IMAGE=python@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
 
 BLOCKS = [block for page in pages() for block in blocks(page) if not block.above]
 RUN = [block for block in BLOCKS if block.language in ("console", "python")]
@@ -55,7 +56,8 @@ def checkout(folder: Path, state: Path | None) -> Path:
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
     """Each command of a console block, with the lines that it is said to print."""
-    command, printed = "", []
+    command = ""
+    printed: list[str] = []
     for line in text.splitlines():
         if line.startswith("$ "):
             if command:
@@ -85,7 +87,7 @@ def run_console(text: str, *, folder: Path, environment: dict[str, str]) -> list
     script = "set -e\n" + "".join(f"{command}\necho; echo {MARK}\n" for command, _ in steps)
     done = _run(["/bin/sh", "-c", script], folder=folder, environment=environment)
     outputs = done.stdout.split(f"\n{MARK}\n")
-    wrong = []
+    wrong: list[str] = []
     for number, (command, said) in enumerate(steps):
         if number >= len(outputs) - 1:
             return [*wrong, f"$ {command}\nended the block with {done.returncode}:\n{outputs[-1]}{done.stderr}"]
@@ -112,6 +114,7 @@ def _run(
 
 @pytest.mark.docker
 @pytest.mark.opa
+@pytest.mark.xdist_group("system")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("block", RUN, ids=lambda block: block.name)
 def test_the_example_does_what_the_page_says(block: Block, carnet_dev: System, tmp_path: Path) -> None:
@@ -141,23 +144,33 @@ def test_a_configuration_on_a_page_is_taken(block: Block, tmp_path: Path) -> Non
 
 def test_what_is_not_run_is_what_starts_everything() -> None:
     skipped = [block for page in pages() for block in blocks(page) if block.above.startswith("not run: ")]
-    assert len(skipped) <= 4
-    begins = ("$ ./dev demo", "$ ./dev test", "$ carnet dev", "$ uv ", "$ .venv/bin/carnet dev")
-    assert [b.name for b in skipped if not all(c.startswith(begins) for c, _ in _dollars(b))] == []
+    assert [command.split()[:2] for block in skipped for command, _ in commands(block.text)] == [
+        ["./dev", "demo"],
+        ["./dev", "test"],
+        ["export", IMAGE],
+        ["docker", "pull"],
+        [".venv/bin/carnet", "dev"],
+    ]
 
 
-def _dollars(block: Block) -> Iterator[tuple[str, list[str]]]:
-    return (("$ " + command, said) for command, said in commands(block.text))
+def test_the_published_image_on_the_pages_is_the_one_that_dev_brings() -> None:
+    digest = IMAGE.rpartition("@")[2]
+    assert f"@{digest}\n" in (ROOT / "tools" / "images.sh").read_text("utf-8")
+    assert all(digest in (ROOT / page).read_text("utf-8") for page in ("README.md", "docs/operations.md"))
 
 
 def test_control_an_example_that_prints_something_else_is_noticed(tmp_path: Path) -> None:
-    run = {"folder": checkout(tmp_path, None), "environment": {"NAME": "Carnet"}}
-    assert run_console("$ echo one\none\n$ echo $NAME\nCarnet\n", **run) == []
-    assert run_console("$ echo one\ntwo\n", **run)
-    assert run_console("$ echo one\none\n$ false\n$ echo three\n", **run)
-    assert run_console("$ printf '1\\n2\\n3\\n4\\n'\n1\n...\n4\n", **run) == []
-    assert run_console("$ printf '1\\n2\\n3\\n4\\n'\n1\n...\n5\n", **run)
-    assert run_console("$ echo leaf 17 of\n> \nleaf ... of\n", **run) == []
+    folder = checkout(tmp_path, None)
+
+    def wrong(text: str) -> list[str]:
+        return run_console(text, folder=folder, environment={"NAME": "Carnet"})
+
+    assert wrong("$ echo one\none\n$ echo $NAME\nCarnet\n") == []
+    assert wrong("$ echo one\ntwo\n")
+    assert wrong("$ echo one\none\n$ false\n$ echo three\n")
+    assert wrong("$ printf '1\\n2\\n3\\n4\\n'\n1\n...\n4\n") == []
+    assert wrong("$ printf '1\\n2\\n3\\n4\\n'\n1\n...\n5\n")
+    assert wrong("$ echo leaf 17 of\n> \nleaf ... of\n") == []
 
 
 def test_control_an_example_sees_the_files_of_the_checkout_and_writes_its_own(tmp_path: Path) -> None:

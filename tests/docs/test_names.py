@@ -20,13 +20,13 @@ PATH_NAME = re.compile(
 )
 
 
-def tests_of(path: Path) -> set[str]:
+def functions_of(path: Path) -> set[str]:
     found = ast.walk(ast.parse(path.read_text("utf-8")))
     return {node.name for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def missing_tests(text: str) -> Iterator[str]:
-    files = {path.relative_to(ROOT).as_posix(): tests_of(path) for path in (ROOT / "tests").rglob("test_*.py")}
+    files = {path.relative_to(ROOT).as_posix(): functions_of(path) for path in (ROOT / "tests").rglob("test_*.py")}
     stems = {Path(name).stem for name in files}
     for file, name in TEST_NAME.findall(text):
         held = files.get(file, set()) if file else set().union(*files.values()) | stems
@@ -64,7 +64,7 @@ def test_control_a_test_that_is_not_there_is_noticed() -> None:
 def test_every_file_of_attacks_is_in_the_threat_model() -> None:
     text = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
     named = {name for _, name in TEST_NAME.findall(text)}
-    unused = [p.name for p in sorted((ROOT / "tests" / "attacks").glob("test_*.py")) if not tests_of(p) & named]
+    unused = [p.name for p in sorted((ROOT / "tests" / "attacks").glob("test_*.py")) if not functions_of(p) & named]
     assert unused == []
 
 

@@ -143,9 +143,7 @@ async def test_a_cancelled_job_ends_cancelled_and_its_container_is_gone(carnet_d
 
 async def test_two_jobs_at_once_do_not_get_in_each_other_s_way(carnet_dev: CarnetDev, client: Client) -> None:
     works = [
-        script(
-            carnet_dev.facts(), f"import time\ntime.sleep(1)\nprint({i})\nopen('out/r', 'w').write('{i}')"
-        )
+        script(carnet_dev.facts(), f"import time\ntime.sleep(1)\nprint({i})\nopen('out/r', 'w').write('{i}')")
         for i in range(2)
     ]
     both = await asyncio.gather(*(run(client, work) for work in works))

@@ -85,6 +85,8 @@ RECEIPT = Receipt(
         energy_mj=0,
         energy_method="none",
         price_micro_usd=0,
+        cpu_method="samples",
+        memory_method="peak",
     ),
 )
 
