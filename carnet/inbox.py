@@ -172,6 +172,8 @@ class ResultReader:
             self._close_segment()
         if self._place != (len(objects), 0):
             raise StatementInvalid("Results are missing.")
+        if self._segment:
+            raise StatementInvalid("There are more results than the receipt names.")
         return tuple(self._named(*row) for row in self._index()) if objects else ()
 
     def _close_segment(self) -> None:

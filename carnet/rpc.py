@@ -24,7 +24,8 @@ def _descendants(family: type[CarnetError]) -> Iterator[type[CarnetError]]:
         yield from _descendants(child)
 
 
-_BY_REASON: Final = {kind.reason: kind for kind in _descendants(errors.CarnetError)}
+# Those of core alone: a subclass elsewhere may be made in another way.
+_BY_REASON: Final = {k.reason: k for k in _descendants(errors.CarnetError) if k.__module__ == errors.__name__}
 _BY_CODE: Final = {
     grpc.StatusCode.UNAVAILABLE: errors.GatewayUnavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.GatewayUnavailable,

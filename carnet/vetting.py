@@ -48,6 +48,14 @@ class VettedRunner:
         """Whether the runner's process still holds the private part of this key."""
         return kid == self.key.kid or kid in self.older_kids
 
+    def check_fresh(self, *, now_ns: int) -> None:
+        """Raise a `PeerError` where something that was good when it was shown is stale now: status, ownership, card."""
+        if now_ns >= self.identity.not_after_ns:
+            raise CredentialInvalid("The runner's certificate has expired.")
+        check_status(self.status, self.identity, now_ns=now_ns)
+        check_ownership(self.ownership, self.identity, now_ns=now_ns)
+        check_card(self.card, self.identity, now_ns=now_ns)
+
     @property
     def spiffe_id(self) -> str:
         """The runner's name."""

@@ -25,7 +25,7 @@ from grpc_reflection.v1alpha import reflection
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
-from gateway import deliveries, dispatch, intake, queries, returns
+from gateway import deliveries, dispatch, intake, queries, retention, returns
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
 from gateway.blobs import BlobStore
@@ -141,6 +141,7 @@ class _Parts:
                 store=store,
                 lives=lives,
                 wraps=wraps,
+                blobs=blobs,
                 roster=roster,
                 judge=judge,
                 signer=signer,
@@ -229,13 +230,14 @@ class _Parts:
         return f"{host}:{server.sockets[0].getsockname()[1]}"
 
     async def tidy(self) -> None:
-        """Forget what is no longer needed: old request ids, day keys without wraps."""
+        """Forget what is no longer needed: old request ids, day keys without wraps, ciphertext past its time."""
         while True:
             await asyncio.sleep(tidy_seconds)
             before_ns = self.clock() - request_seconds * 10**9
             await self.store.write(Batch(operations=(ForgetRequests(before_ns=before_ns),)))
             days = await self.store.read(queries.wrap_days)
             await asyncio.to_thread(self.wraps.sweep, needed=days, today=day_of(self.clock()))
+            await retention.sweep(self.store, self.blobs, now_ns=self.clock())
 
     def _server(self, admission: Admission) -> grpc.aio.Server:
         gate = Gate(admission, revocations=self.revocations, clock=self.clock, observe=self.metrics.count_call)

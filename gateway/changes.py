@@ -155,6 +155,8 @@ def _append_log(connection: Connection, attempt: StoredAttempt, records: tuple[N
         return
     if [record.sequence for record in fresh] != list(range(attempt.log_next, attempt.log_next + len(fresh))):
         raise FieldInvalid("A log record is missing before this one.", metadata={"field": "sequence"})
+    if fresh[-1].sequence >= limits.log_records_max:
+        raise QuotaExceeded("The attempt's log is full.", metadata={"quota": "log_records"})
     _check_open(connection, attempt, fresh)
     size = sum(len(record.ciphertext) for record in fresh)
     _check_quota(connection, attempt.key, size)

@@ -4,33 +4,40 @@
   which is counted and logged, and nothing of it is kept.
 - The Start is verified against the leaf that the attempt was granted to, and stored once; the same one again resumes.
 - Log records and result segments are durable before they are acknowledged; both are ciphertext, within bounds.
+- A silent stream is held to its fence too: it ends when its lease does, and does not wait for its runner's next word.
 - A receipt is taken only when it is of this manifest, grant, permit and Start, when its log is complete, and when the
   results that it names are the ones that arrived. Then, and only then, the job ends by it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
 from carnet import statements
 from carnet.core.certificate import LeafKind, judge_leaf
-from carnet.core.errors import CarnetError, EnvelopeMalformed, LeaseLost, StatementInvalid
+from carnet.core.errors import CarnetError, EnvelopeMalformed, IllegalTransition, LeaseLost, StatementInvalid
 from carnet.core.job import JobState, Manifest
-from carnet.core.lifecycle import ReceiptArrived, Started
-from carnet.core.receipt import Receipt, ResultObject, Start, check_receipt, check_start
+from carnet.core.lifecycle import Event, ReceiptArrived, Started
+from carnet.core.receipt import check_receipt, check_start
 from carnet.core.statement import Signed, VerifyingKey
 from carnet.v1 import runners_pb2 as pb
 from carnet.wire import audit_entry, signed_from_bytes, signed_from_proto, signed_to_bytes
 from gateway import queries, validation
+from gateway.arrivals import check_arrived
 from gateway.blobs import BlobStore, Payload, Result, ResultUpload
 from gateway.identity import RunnerPeer
-from gateway.lives import Lives
+from gateway.lives import Fence, Lives
 from gateway.metrics import Metrics
-from gateway.operations import AppendLog, Batch, SetReceipt, SetStart
-from gateway.records import NewEntry, NewLogRecord, StoredAttempt, StoredJob
-from gateway.segments import Position, Segment
+from gateway.operations import AppendLog, Batch, Operation, SetReceipt, SetStart
+from gateway.records import JobKey, NewEntry, NewLogRecord, StoredAttempt, StoredJob
+from gateway.segments import Position
 from gateway.store import Store
+
+opening_seconds_max: Final = 60.0
+fence_seconds: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -69,12 +76,7 @@ class Deliveries:
         self, peer: RunnerPeer, parts: AsyncIterator[pb.DeliverResultRequest]
     ) -> AsyncIterator[pb.DeliverResultResponse]:
         """Take one attempt's delivery. What comes too late is refused, and recorded."""
-        first = await anext(parts, None)
-        if first is None:
-            raise EnvelopeMalformed("The delivery ended before it was opened.")
-        validation.check(first)
-        if not first.HasField("open"):
-            raise EnvelopeMalformed("The first part of a delivery opens it.")
+        first = await _first(parts)
         grant_digest = first.open.grant_digest
         if await self._accepted_before(peer, first.open):
             yield pb.DeliverResultResponse(accepted=True)
@@ -87,8 +89,7 @@ class Deliveries:
                 yield pb.DeliverResultResponse(
                     log_sequence_next=attempt.log_next, object=at.object_id, segment=at.segment, offset=at.offset
                 )
-                async for part in parts:
-                    validation.check(part)
+                while (part := await self._next(peer, grant_digest, parts)) is not None:
                     if await self._take(peer, attempt, manifest, upload, part):
                         yield pb.DeliverResultResponse(accepted=True)
                         return
@@ -126,11 +127,11 @@ class Deliveries:
             grant_digest=opening.grant_digest,
             spiffe_id=attempt.spiffe_id,
         )
-        await self._parts.lives.step(
+        await self._step(
             job.key,
             Started(),
-            operations=(SetStart(key=job.key, attempt=attempt.attempt, start=signed_to_bytes(signed)),),
-            fence=lambda now: self._check(now, peer, opening.grant_digest),
+            SetStart(key=job.key, attempt=attempt.attempt, start=signed_to_bytes(signed)),
+            lambda now: self._check(now, peer, opening.grant_digest),
             start=start.digest,
             grant=opening.grant_digest,
         )
@@ -162,6 +163,8 @@ class Deliveries:
 
     async def _take_log(self, peer: RunnerPeer, attempt: StoredAttempt, part: pb.DeliverResultRequest) -> None:
         self._fenced(peer, attempt.grant_digest)
+        if part.log.attempt != attempt.attempt or part.log.final != (part.log.stream == 0):
+            raise EnvelopeMalformed("The log record is of another attempt, or its final mark is misplaced.")
         record = NewLogRecord(
             sequence=part.log.sequence, stream=part.log.stream, final=part.log.final, ciphertext=part.log.ciphertext
         )
@@ -173,6 +176,7 @@ class Deliveries:
     async def _take_receipt(
         self, peer: RunnerPeer, attempt: StoredAttempt, manifest: Manifest, upload: ResultUpload, signed: Signed
     ) -> None:
+        self._fenced(peer, attempt.grant_digest)
         segments = await upload.finish()
         current = await self._attempt(attempt.grant_digest)
         receipt = statements.RECEIPT.open(signed, self._leaf_key(current))
@@ -181,14 +185,35 @@ class Deliveries:
         check_receipt(receipt, manifest, start, permit_digest=permit.digest)
         if receipt.decision_digest != permit.prepare_decision_digest:
             raise StatementInvalid("The receipt names another prepare decision.", metadata={"field": "decision"})
-        _check_whole(receipt, current, start, segments)
-        await self._parts.lives.step(
+        ended = await self._parts.store.read(queries.log_ended, attempt.key, attempt.attempt)
+        check_arrived(receipt, current, start, segments, log_ended=ended)
+        await self._step(
             attempt.key,
             ReceiptArrived(exit_class=receipt.exit_class),
-            operations=(SetReceipt(key=attempt.key, attempt=attempt.attempt, receipt=signed_to_bytes(signed)),),
-            fence=lambda now: self._check_running(now, peer, attempt.grant_digest),
+            SetReceipt(key=attempt.key, attempt=attempt.attempt, receipt=signed_to_bytes(signed)),
+            lambda now: self._check_running(now, peer, attempt.grant_digest),
             receipt=receipt.digest,
         )
+
+    async def _step(self, key: JobKey, event: Event, operation: Operation, fence: Fence, **digests: bytes) -> None:
+        try:
+            await self._parts.lives.step(key, event, operations=(operation,), fence=fence, leaf="", **digests)
+        except IllegalTransition:
+            raise LeaseLost from None  # the job ended, or went on, between the first look and the lock
+
+    async def _next(
+        self, peer: RunnerPeer, grant_digest: bytes, parts: AsyncIterator[pb.DeliverResultRequest]
+    ) -> pb.DeliverResultRequest | None:
+        waiting = asyncio.ensure_future(anext(parts, None))
+        try:
+            while not (await asyncio.wait({waiting}, timeout=fence_seconds))[0]:
+                self._fenced(peer, grant_digest)
+        finally:
+            waiting.cancel()
+        part = waiting.result()
+        if part is not None:
+            validation.check(part)
+        return part
 
     # --- the fence -----------------------------------------------------------------------------------------------
 
@@ -250,18 +275,15 @@ class Deliveries:
             _log.error("a refusal was not recorded", action="deliver", reason=error.reason)
 
 
-def _check_whole(receipt: Receipt, attempt: StoredAttempt, start: Start, segments: tuple[Segment, ...]) -> None:
-    """The receipt names what arrived: the log to its end, and every segment by its digest. Raises `PeerError`s."""
-    if receipt.log_records != attempt.log_next or receipt.start_digest != start.digest:
-        raise StatementInvalid("The log is not complete.", metadata={"field": "log"})
-    arrived = tuple((s.object_id, s.index, s.digest) for s in segments)
-    if arrived != tuple(_named(receipt.results)):
-        raise StatementInvalid(
-            "The results differ from the ones that the receipt names.", metadata={"field": "results"}
-        )
-    if receipt.attempt != attempt.attempt or receipt.record_digest != attempt.decision_digest:
-        raise StatementInvalid("The receipt's attempt or decision is another.")
-
-
-def _named(results: tuple[ResultObject, ...]) -> "list[tuple[int, int, bytes]]":
-    return [(item.id, index, digest) for item in results for index, digest in enumerate(item.segment_digests)]
+async def _first(parts: AsyncIterator[pb.DeliverResultRequest]) -> pb.DeliverResultRequest:
+    try:
+        async with asyncio.timeout(opening_seconds_max):
+            first = await anext(parts, None)
+    except TimeoutError:
+        raise EnvelopeMalformed("The delivery was not opened in time.") from None
+    if first is None:
+        raise EnvelopeMalformed("The delivery ended before it was opened.")
+    validation.check(first)
+    if not first.HasField("open"):
+        raise EnvelopeMalformed("The first part of a delivery opens it.")
+    return first

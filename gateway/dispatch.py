@@ -44,6 +44,7 @@ from carnet.core.lifecycle import (
 from carnet.core.receipt import ExitClass
 from carnet.core.statement import Signed, Signer
 from carnet.wire import Logged, signed_to_bytes
+from gateway.blobs import BlobStore, Payload
 from gateway.judge import Judge, Passage, RunnerDenied, stored_decision
 from gateway.lives import Dossier, Fence, Lives
 from gateway.messages import offer_message, renewed_message, revoked_message
@@ -71,6 +72,7 @@ class Parts:
     store: Store
     lives: Lives
     wraps: WrapKeys
+    blobs: BlobStore
     roster: Roster
     judge: Judge
     signer: Signer
@@ -242,7 +244,7 @@ class Dispatch:
             presence = self._roster.find(contender.spiffe_id)
             if contender.spent or presence is None or presence.slots_free < 1:
                 continue
-            if presence.runner.opens(contender.kid):
+            if presence.runner.opens(contender.kid) and presence.fresh(now_ns=self._parts.clock()):
                 return contender, presence
         return None
 
@@ -360,13 +362,19 @@ class Dispatch:
                     self.enqueue(after.key, after_seconds=_pause(before, after))
                 case Revoke(spiffe_id=spiffe_id, reason=reason):
                     self._revoke(before, spiffe_id, reason)
-                case Offer() | DropWraps() | LogOutcome() | DropUpload():
+                case DropWraps():
+                    self._spawn(self._drop_payload(after), name="drop")
+                case Offer() | LogOutcome() | DropUpload():
                     pass  # an offer follows its grant; the others were part of the transaction, or of the upload
         if before.lease is not None and after.lease is None:
             self._revisions.pop(before.lease.grant_digest, None)
         if before.life.runner and (after.life.state.terminal or not after.life.runner):
             self._roster.release(before.life.runner, before.key)
             self._wake.set()
+
+    async def _drop_payload(self, job: StoredJob) -> None:
+        """Nobody can open the payload any more: it goes. What a crash leaves of it, retention removes."""
+        await self._parts.blobs.delete(Payload(key=job.key, manifest_digest=job.manifest_digest))
 
     def _revoke(self, before: StoredJob, spiffe_id: str, reason: str) -> None:
         presence = self._roster.find(spiffe_id)

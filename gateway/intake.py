@@ -107,7 +107,10 @@ class Intake:
         validation.check(request)
         facts = parse_facts(request.facts)
         judgement = await self._parts.judge.prepare(
-            facts, requester_of(caller), self._parts.roster.offers(), tenant_id=caller.tenant_id
+            facts,
+            requester_of(caller),
+            self._parts.roster.offers(now_ns=self._parts.clock()),
+            tenant_id=caller.tenant_id,
         )
         self._parts.metrics.decisions.labels(judgement.body.verdict).inc()
         written = await self._log_decision(judgement, facts)

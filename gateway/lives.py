@@ -21,7 +21,7 @@ from carnet.core.errors import CarnetError, IllegalTransition, LeaseLost, NotFou
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.core.job import Addendum, Manifest
 from carnet.core.job import JobState as State
-from carnet.core.lifecycle import DropWraps, Effect, Event, LogOutcome, RecipientsAdded, advance
+from carnet.core.lifecycle import AttemptLost, DropWraps, Effect, Event, LogOutcome, RecipientsAdded, advance
 from carnet.wire import audit_entry, signed_from_bytes
 from gateway.bells import Bells
 from gateway.metrics import Metrics
@@ -141,7 +141,10 @@ class Lives:
             kind = kind_of(event)
             entry = _entry(before, effects, kind=leaf or f"job.{kind}", time_ns=now_ns, digests=digests)
             drops = [DeleteWraps(key=key) for effect in effects if isinstance(effect, DropWraps)]
-            update = UpdateJob(job=after, events=(NewEvent.of(kind, life, time_ns=now_ns),))
+            happened = NewEvent.of(kind, life, time_ns=now_ns)
+            if isinstance(event, AttemptLost):
+                happened = replace(happened, reason=event.reason)
+            update = UpdateJob(job=after, events=(happened,))
             written = await self._write(key, Batch(operations=(update, *operations, *drops), entries=(entry,)))
             if not written.applied:
                 return written

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from carnet.core.errors import RunnerDraining, Unavailable
+from carnet.core.errors import PeerError, RunnerDraining, Unavailable
 from carnet.core.placement import RunnerOffer
 from carnet.vetting import VettedRunner
 from gateway.messages import RunnerMessage
@@ -36,6 +36,14 @@ class Presence:
         if not self.active:
             return 0
         return max(0, min(self.runner.card.slots, self.slots_said + len(self.held)) - len(self.held))
+
+    def fresh(self, *, now_ns: int) -> bool:
+        """Whether what the runner showed still stands; its operator's status is an hour old at most."""
+        try:
+            self.runner.check_fresh(now_ns=now_ns)
+        except PeerError:
+            return False
+        return True
 
     def send(self, message: RunnerMessage) -> None:
         """Queue a message for the runner. Raises `Unavailable` when it does not read."""
@@ -91,8 +99,8 @@ class Roster:
         for spiffe_id, presence in self._present.items():
             presence.held = {key for key in presence.held if holds(spiffe_id, key)}
 
-    def offers(self) -> tuple[RunnerOffer, ...]:
-        """Every attached runner as placement sees it, by name."""
+    def offers(self, *, now_ns: int) -> tuple[RunnerOffer, ...]:
+        """Every attached runner as placement sees it, by name; those whose credentials are stale are not here."""
         return tuple(
             RunnerOffer(
                 facts=presence.runner.facts,
@@ -102,6 +110,7 @@ class Roster:
                 seal_until_ns=presence.runner.key.seal_until_ns,
             )
             for _, presence in sorted(self._present.items())
+            if presence.fresh(now_ns=now_ns)
         )
 
     def __len__(self) -> int:

@@ -7,13 +7,14 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 import structlog
 
-from carnet.core.errors import CarnetError, CredentialInvalid, EnvelopeMalformed, LeaseLost
+from carnet.core.errors import CarnetError, CredentialInvalid, EnvelopeMalformed, IllegalTransition, LeaseLost
 from carnet.core.receipt import ExitClass
 from carnet.pins import Pins
 from carnet.v1 import runners_pb2 as pb
@@ -27,6 +28,11 @@ from gateway.identity import RunnerPeer, runner
 from gateway.messages import revoked_message
 from gateway.metrics import Metrics
 from gateway.roster import Presence, Roster
+
+opening_seconds_max: Final = 60.0
+
+_WORD: Final = re.compile(r"[A-Z][A-Z_]{0,63}")
+_LATE: Final = (LeaseLost, IllegalTransition)  # the attempt was over before its runner said so
 
 _log = structlog.get_logger(__name__)
 
@@ -63,14 +69,7 @@ class Runners(RunnersServicer):
     ) -> AsyncIterator[pb.AttachResponse]:
         """One stream for the life of a runner."""
         peer, requests = runner(), aiter(request_iterator)
-        try:
-            first = await anext(requests)
-        except StopAsyncIteration:
-            raise EnvelopeMalformed("The stream ended before the credentials.") from None
-        validation.check(first)
-        if not first.HasField("credentials"):
-            raise EnvelopeMalformed("The first message of a runner is its credentials.")
-        presence = Presence(runner=self._vet(peer, first.credentials))
+        presence = Presence(runner=self._vet(peer, await _first(requests)))
         self._roster.attach(presence)
         self._metrics.runners.set(len(self._roster))
         _log.info("runner attached", action="attach", runner=presence.runner.spiffe_id)
@@ -126,10 +125,10 @@ class Runners(RunnersServicer):
             case "renewal":
                 await self._renew(presence, message.renewal)
             case "refused":
-                with contextlib.suppress(LeaseLost):
-                    await self._dispatch.refused(presence, message.refused.grant_digest, message.refused.reason)
+                with contextlib.suppress(*_LATE):
+                    await self._dispatch.refused(presence, message.refused.grant_digest, _word(message.refused.reason))
             case "ended":
-                with contextlib.suppress(LeaseLost):
+                with contextlib.suppress(*_LATE):
                     await self._dispatch.ended(
                         presence, message.ended.grant_digest, _exit_class(message.ended.exit_class)
                     )
@@ -150,6 +149,25 @@ class Runners(RunnersServicer):
         if found.identity.certificate_digest != peer.certificate_digest:
             raise CredentialInvalid("The credentials are of another certificate than the connection's.")
         return found
+
+
+async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.Credentials:
+    try:
+        async with asyncio.timeout(opening_seconds_max):
+            first = await anext(requests)
+    except StopAsyncIteration:
+        raise EnvelopeMalformed("The stream ended before the credentials.") from None
+    except TimeoutError:
+        raise EnvelopeMalformed("The credentials did not come in time.") from None
+    validation.check(first)
+    if not first.HasField("credentials"):
+        raise EnvelopeMalformed("The first message of a runner is its credentials.")
+    return first.credentials
+
+
+def _word(reason: str) -> str:
+    # The job's owner is shown it: a runner chooses among words, and writes no text.
+    return reason if _WORD.fullmatch(reason) else ""
 
 
 def _exit_class(number: statements_pb2.ExitClass.ValueType) -> ExitClass:

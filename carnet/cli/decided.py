@@ -7,12 +7,12 @@
     for line in decision_lines(body): ...
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from carnet.cli.output import codes, when
 from carnet.core.decision import DecisionBody, Effect, Parameter, Reason, Verdict
+from carnet.core.facts import country_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ def decision_lines(body: DecisionBody) -> Iterator[Line]:
     for duty in body.obligations:
         yield Line(text=f"  duty    {duty.type} {duty.value}, seen to by the {duty.enforcer}  ({duty.rule})")
     if body.unverified_rows_used:
-        yield Line(text=f"  used    data that nobody has verified: {', '.join(body.unverified_rows_used)}", style="dim")
+        yield Line(text=f"  used    data that nobody has verified: {codes(body.unverified_rows_used)}", style="dim")
     yield Line(text=f"  rules   {body.revisions.rules}, valid until {when(body.valid_until_ns)}", style="dim")
     yield Line(text=f"  note    {body.disclaimer}: these are rules that cite the law, not legal advice.", style="dim")
 
@@ -41,8 +41,7 @@ def decision_lines(body: DecisionBody) -> Iterator[Line]:
 def verdict_line(body: DecisionBody) -> Line:
     """The verdict: where the job may run, or which rules stand in the way."""
     if body.verdict is Verdict.PERMIT:
-        text = f"PERMITTED in {len(body.permitted)} places: {codes(body.permitted)}"
-        return Line(text=text, style="bold green")
+        return Line(text=f"PERMITTED in {codes(body.permitted)}", style="bold green")
     rules = dict.fromkeys(reason.rule for reason in body.reasons if reason.effect is Effect.DENY)
     word = "DENIED" if body.verdict is Verdict.DENY else "NEEDS REVIEW"
     return Line(text=f"{word} by {', '.join(rules) or 'no rule that permits it'}", style="bold red")
@@ -50,9 +49,17 @@ def verdict_line(body: DecisionBody) -> Line:
 
 def would_permit(body: DecisionBody) -> dict[str, tuple[str, ...]]:
     """By rule, the places that this rule alone blocks: with its conditions met, these would be permitted."""
-    times = Counter(place for _, blocked in body.blocked for place in blocked)
-    found = {rule: tuple(place for place in blocked if times[place] == 1) for rule, blocked in body.blocked}
-    return {rule: alone for rule, alone in found.items() if alone}
+    rules: dict[str, set[str]] = {}
+    for rule, blocked in body.blocked:
+        for place in blocked:
+            rules.setdefault(place, set()).add(rule)
+    found: dict[str, list[str]] = {}
+    for place in sorted(rules):
+        # A region follows its country: what blocks the country blocks the region.
+        in_the_way = rules[place] | rules.get(country_of(place), set())
+        if len(in_the_way) == 1:
+            found.setdefault(next(iter(in_the_way)), []).append(place)
+    return {rule: tuple(found[rule]) for rule in sorted(found)}
 
 
 def _would_lines(body: DecisionBody) -> Iterator[Line]:

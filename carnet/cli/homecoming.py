@@ -70,9 +70,9 @@ class Homecoming:
             style="green" if outcome.succeeded else "red",
         )
         if self.output is not None:
-            say(f"results  {len(outcome.results)} files in {self.output}")
+            say(f"results  in {self.output}: {', '.join(file.name for file in outcome.results) or 'none'}")
         elif count := result_count(proven):
-            say(f"results  {count} files wait, sealed: carnet job result {outcome.name} --output DIR")
+            say(f"results  wait, sealed, {count} in all: carnet job result {outcome.name} --output DIR")
         say(f"receipt  {receipt}, verified; again at any time: carnet audit verify {receipt} --pins PINS")
 
 

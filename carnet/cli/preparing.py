@@ -61,8 +61,8 @@ def refuse_nobody(prepared: "Prepared") -> NoReturn:
     for found in prepared.rejected:
         where = f" in {found.jurisdiction}" if found.jurisdiction else ""
         warn(f"not {found.runner or 'a runner'}{where}: {found.reason}: {found.text} (said by the {found.by})")
-    permitted = prepared.decided.body.permitted
-    raise NoCapacity(f"Permitted in {len(permitted)} places ({codes(permitted)}), but no runner can take the job.")
+    permitted = codes(prepared.decided.body.permitted)
+    raise NoCapacity(f"The job is permitted in {permitted}, but no runner there can take it.")
 
 
 def _tenant(options: Options) -> str:

@@ -78,8 +78,9 @@ def proven_document(proven: VerifiedReceipt, *, origin: str) -> dict[str, Json]:
 
 
 def _took(meter: Meter) -> str:
-    cpu = "unmeasured" if meter.cpu_method == UNMEASURED else seconds(meter.cpu_ms)
-    return f"{seconds(meter.wall_ms)}; processor time {cpu} ({meter.cpu_method})"
+    measured = meter.cpu_method != UNMEASURED
+    cpu = f"{seconds(meter.cpu_ms)} ({meter.cpu_method})" if measured else "was not measured"
+    return f"{seconds(meter.wall_ms)}; processor time {cpu}"
 
 
 def job_of(proven: VerifiedReceipt) -> str:

@@ -21,7 +21,7 @@ from carnet.cli.homecoming import Homecoming
 from carnet.cli.options import DEFAULT, Options, connected
 from carnet.cli.output import codes, say, warn
 from carnet.cli.preparing import chosen_facts, refuse_nobody, tell_denial
-from carnet.core.errors import CarnetError, FieldInvalid
+from carnet.core.errors import CarnetError, FieldInvalid, Unavailable
 from carnet.core.job import JobState
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ async def _sealed(client: "Client", work: "Work", facts: Path | None) -> "Sealed
         return None
     if not prepared.runners:
         refuse_nobody(prepared)
-    body = prepared.decided.body
-    say(f"permitted in {len(body.permitted)} places: {codes(body.permitted)}")
+    say(f"permitted in {codes(prepared.decided.body.permitted)}")
     sealed = await client.seal(work, prepared)
     names = ", ".join(f"{r.jurisdiction} ({r.spiffe_id})" for r in sealed.manifest.recipients)
     say(f"sealed for {names}")
@@ -120,7 +119,9 @@ async def _sealed(client: "Client", work: "Work", facts: Path | None) -> "Sealed
 async def _submit(client: "Client", sealed: "SealedJob") -> str:
     try:
         name = await client.submit(sealed)
-    except BaseException:  # what can not be sent again must not stay, whatever stopped it
+    except BaseException as error:  # what can not be sent again must not stay, whatever stopped it
+        if isinstance(error, Unavailable):
+            warn(f"it may have been accepted all the same: carnet job get {sealed.manifest.job_id.hex()}")
         with suppress(FileNotFoundError):
             sealed.discard()
         raise

@@ -53,11 +53,13 @@ jwks_bytes_max: Final = 64 * KIB
 log_flush_seconds: Final = 0.2
 log_record_bytes_max: Final = 64 * KIB
 log_bytes_max: Final = 64 * MIB
+log_records_max: Final = 1_000_000
 result_bytes_max: Final = 16 * GIB
 result_objects_max: Final = 1024
 name_bytes_max: Final = 255
 
 # --- services ---------------------------------------------------------------------------------------------------
+retention_days: Final = 30
 page_size_default: Final = 50
 page_size_max: Final = 1000
 store_batch_max: Final = 256

@@ -5,7 +5,8 @@
 - Hypothesis is derandomised, with few examples and no shrinking: a trial says the same each time.
 - A child has a limit of time and of memory; one that passes it is killed, and the mutant counts as noticed.
 
-    bench = Bench(target)                    # the tests pass as things are, or `NotGreen`
+    preload(TARGETS.values())
+    bench = Bench.proven(target)
     bench.noticed(mutant)                    # the test that failed, or None
 """
 
@@ -20,7 +21,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import CodeType, ModuleType
 from typing import Final, NoReturn
@@ -35,7 +36,7 @@ _OURS: Final = ("buf", "carnet", "certs", "gateway", "policy", "sandbox", "sdk",
 _memory_bytes_max: Final = 3 * 2**30
 _seconds_min: Final = 10.0
 _slower_max: Final = 6.0
-_baseline_seconds_max: Final = 180.0
+_proof_seconds_max: Final = 180.0
 _OPTIONS: Final = (
     *("-x", "-q", "--tb=no", "--rootdir", str(ROOT), "-m", "not full", "-p", "no:cacheprovider"),
     *("-k", "not test_control_a_broken_rule", "--hypothesis-profile", "mutation"),
@@ -59,37 +60,39 @@ class NotGreen(Exception):
 
 
 class Bench:
-    """A target whose tests are known to pass, and how long they may take."""
+    """A target and its tests. `seconds` is what they take without a mutant."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, seconds: float) -> None:
         self.target = target
-        self._name = f"carnet.core.{target.module}"
-        self._stages = target.stages()
-        self._preload()
+        self.seconds = seconds
+
+    @classmethod
+    def proven(cls, target: Target) -> "Bench":
+        """A bench whose tests were seen to pass without a mutant. Raises `NotGreen`."""
         started = time.monotonic()
-        code = compile(target.path.read_bytes(), str(target.path), "exec")
-        found = self._run(code, seconds_max=_baseline_seconds_max)
+        found = _trial(target, compile(target.path.read_bytes(), str(target.path), "exec"), _proof_seconds_max)
         if found is not None:
             raise NotGreen(f"{target.module}: {found}")
-        self.seconds = time.monotonic() - started
+        return cls(target, seconds=time.monotonic() - started)
 
     def noticed(self, mutant: Mutant) -> str | None:
         """The test that failed, or `time` where a trial took too long. None: nothing failed."""
-        limit = max(_seconds_min, self.seconds * _slower_max)
-        return self._run(mutant.code(self.target.path), seconds_max=limit)
+        return _trial(self.target, mutant.code(self.target.path), max(_seconds_min, self.seconds * _slower_max))
 
-    def _preload(self) -> None:
-        code = compile(self.target.path.read_bytes(), str(self.target.path), "exec")
-        wanted = _in_child(lambda: _modules_after(self._name, code, self._stages), _baseline_seconds_max)
-        for name in (wanted or b"").decode().split():
-            with suppress(ImportError):
-                importlib.import_module(name)
 
-    def _run(self, code: CodeType, *, seconds_max: float) -> str | None:
-        said = _in_child(lambda: _test(self._name, code, self._stages), seconds_max)
-        if said is None:
-            return "time"
-        return None if said == _GREEN else said.decode() or "the process ended"
+def preload(targets: Iterable[Target]) -> None:
+    """Import what the tests of these targets need and is not ours, so that no child has to."""
+    files = sorted({path for target in targets for stage in target.stages() for path in stage})
+    for name in (_in_child(lambda: _imported_by(files), _proof_seconds_max) or b"").decode().split():
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _trial(target: Target, code: CodeType, seconds_max: float) -> str | None:
+    said = _in_child(lambda: _test(f"carnet.core.{target.module}", code, target.stages()), seconds_max)
+    if said is None:
+        return "time"
+    return None if said == _GREEN else said.decode() or "the process ended"
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -132,8 +135,8 @@ def _test(name: str, code: CodeType, stages: Sequence[Sequence[str]]) -> bytes:
     return _GREEN
 
 
-def _modules_after(name: str, code: CodeType, stages: Sequence[Sequence[str]]) -> bytes:
-    _test(name, code, stages)
+def _imported_by(files: Sequence[str]) -> bytes:
+    pytest.main([*_OPTIONS, "--collect-only", *files])
     return " ".join(name for name in sys.modules if name.split(".")[0] not in _OURS).encode()
 
 

@@ -37,6 +37,8 @@ SERVICES = (
     "gateway/intake.py",
     "gateway/jobs.py",
     "gateway/messages.py",
+    "gateway/openings.py",
+    "gateway/recipients.py",
     "gateway/returns.py",
     "gateway/runners.py",
 )
@@ -84,6 +86,9 @@ CORE_CALLS = frozenset(("now", "utcnow", "today", "open", "input", "print", "eva
 
 # With an __init__.py, proto/ would shadow another distribution; the others would become packages, which none imports.
 NOT_PACKAGES = ("deploy", "docs", "proto", "tests")
+
+
+LAZY = ("if TYPE_CHECKING:", "def __getattr__(name: str)")
 
 
 def module_of(path: str) -> str:
@@ -180,13 +185,15 @@ def no_dynamic_imports(sources: Sources) -> Iterator[str]:
 
 
 def quiet_packages(sources: Sources) -> Iterator[str]:
-    """An __init__.py holds a docstring, imports, and plain names such as __all__ and __version__."""
+    """An __init__.py holds a docstring, imports, and plain names; the SDK's gives its one name lazily (PEP 562)."""
     for path, text in packages_only(sources).items():
         if not path.endswith("__init__.py"):
             continue
         for node in ast.parse(text, path).body:
             docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             naming = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.List | ast.Tuple)
+            if path == "carnet/__init__.py" and ast.unparse(node).startswith(LAZY):
+                continue
             if not (docstring or naming or isinstance(node, ast.Import | ast.ImportFrom)):
                 yield f"{path}:{node.lineno} holds logic"
 

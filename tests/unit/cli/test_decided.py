@@ -27,6 +27,16 @@ def test_a_denial_says_what_would_be_permitted_by_the_one_rule_that_is_in_the_wa
     assert not [line for line in lines if "CN" in line]
 
 
+def test_a_region_is_not_promised_where_its_country_is_blocked_by_another_rule() -> None:
+    blocked = {"EU-GDPR-CHV": ["UA"], "US-OFAC-EMB": ["CU", "UA-43"]}
+    assert would_permit(denial(blocked=blocked, reasons=[])) == {
+        "EU-GDPR-CHV": ("UA",),
+        "US-OFAC-EMB": ("CU",),
+    }
+    alone = {"US-OFAC-EMB": ["UA", "UA-43"], "EU-GDPR-CHV": ["CN"]}
+    assert would_permit(denial(blocked=alone, reasons=[]))["US-OFAC-EMB"] == ("UA", "UA-43")
+
+
 def test_a_denial_that_blocks_no_place_promises_none() -> None:
     body = denial(blocked={}, reasons=[reason("ORG-ONLY")])
     assert would_permit(body) == {}
@@ -43,7 +53,7 @@ def test_a_review_is_no_permission() -> None:
 
 def test_a_permission_says_where_and_under_which_duties() -> None:
     lines = text_of(decision_lines(body_of(unverified_rows_used=["groups/EU"])))
-    assert lines[0] == "PERMITTED in 2 places: DE, FR"
+    assert lines[0] == "PERMITTED in DE, FR"
     assert "duty    recipients_max 2, seen to by the client  (EU-GDPR-ART32)" in lines
     assert "used    data that nobody has verified: groups/EU" in lines
     assert not [line for line in lines if "would be" in line or "were it not" in line]

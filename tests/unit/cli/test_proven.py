@@ -1,5 +1,6 @@
 """A verified receipt in words and as JSON: both say the same, and all that was proven."""
 
+import dataclasses
 import json
 
 from carnet.cli.output import when
@@ -20,7 +21,7 @@ def test_the_words_name_all_that_was_proven() -> None:
     assert (b"d" * 32).hex() in pairs["prepared under"]
     assert (b"R" * 32).hex() in pairs["dispatched under"]
     assert found.dispatched.digest.hex() in pairs["dispatched under"]
-    assert pairs["took"].startswith("2.015 s")
+    assert pairs["took"] == "2.015 s; processor time 0.900 s (cgroup)"
     assert pairs["price"] == "1.000250 USD"
     assert pairs["results"] == "2"
     assert pairs["in the log"] == f"entry 41 of {ORIGIN}, {when(found.outcome_ns)}"
@@ -38,3 +39,10 @@ def test_the_json_says_the_same() -> None:
     assert document["results"] == result_count(found) == 0
     pairs = dict(proven_pairs(found, origin=ORIGIN))
     assert pairs["outcome"] == "job_failed, exit code 3, attempt 1"
+
+
+def test_a_time_that_was_not_measured_is_not_shown_as_none_used() -> None:
+    found = proven()
+    meter = dataclasses.replace(found.receipt.meter, cpu_ms=0, cpu_method="unavailable")
+    pairs = dict(proven_pairs(proven(meter=meter), origin=ORIGIN))
+    assert pairs["took"] == "2.015 s; processor time was not measured"
