@@ -17,6 +17,7 @@ from carnet.core.job import JobState
 from carnet.core.receipt import ExitClass
 from carnet.inbox import ResultFile
 from carnet.proof import VerifiedReceipt
+from carnet.v1 import jobs_pb2
 from carnet.verdict import Decided
 from carnet.vetting import VettedRunner
 
@@ -124,3 +125,39 @@ def ended_without_receipt(last: Event | None) -> CarnetError:
             return NoCapacity(text, metadata=metadata)
         case _:
             return JobFailed(text, metadata=metadata)
+
+
+def event_of(message: jobs_pb2.JobEvent) -> Event:
+    """An event from its message."""
+    return Event(
+        index=message.index,
+        time_ns=message.time_ns,
+        kind=message.kind,
+        state=state_of(message.state),
+        attempt=message.attempt,
+        runner=message.runner,
+        reason=message.reason,
+    )
+
+
+def summary_of(message: jobs_pb2.Job) -> JobSummary:
+    """A summary from its message."""
+    return JobSummary(
+        name=message.name,
+        state=state_of(message.state),
+        created_ns=message.created_ns,
+        updated_ns=message.updated_ns,
+        attempt=message.attempt,
+        runner=message.runner,
+        jurisdiction=message.jurisdiction,
+        reason=message.reason,
+        manifest_digest=message.manifest_digest,
+    )
+
+
+def state_of(number: "jobs_pb2.Job.State.ValueType") -> JobState:
+    """The state of a number. Raises `StatementInvalid` for one that is not known here."""
+    try:
+        return JobState[jobs_pb2.Job.State.Name(number).removeprefix("STATE_")]
+    except (KeyError, ValueError) as error:
+        raise StatementInvalid("The gateway names a state that is not known here.") from error

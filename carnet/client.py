@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -26,23 +26,34 @@ import grpc.aio
 
 from carnet import proof
 from carnet.addition import add
-from carnet.answers import Denied, Event, JobPage, JobSummary, Outcome, Prepared, Rejection, ended_without_receipt
+from carnet.answers import (
+    Denied,
+    Event,
+    JobPage,
+    JobSummary,
+    Outcome,
+    Prepared,
+    Rejection,
+    ended_without_receipt,
+    event_of,
+    summary_of,
+)
 from carnet.authorship import Written, open_written
+from carnet.candidates import check_candidate
 from carnet.checkpoints import SeenLog
 from carnet.context import Context
-from carnet.core import limits
 from carnet.core.decision import check_record, check_usable, recipients_max
 from carnet.core.envelope import result_key
 from carnet.core.errors import CarnetError, NoCapacity, PeerError, StatementInvalid, TokenInvalid
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState, Manifest
-from carnet.core.runner import Isolation
 from carnet.inbox import Attempt, LogEnd, LogLine, ResultReader
 from carnet.outbox import SealedJob, TenantKeys, Work, seal
 from carnet.proof import VerifiedReceipt
 from carnet.rpc import calling
 from carnet.tls import channel_credentials, open_channel
+from carnet.transfers import receive, send
 from carnet.v1 import jobs_pb2
 from carnet.v1.jobs_pb2_grpc import JobsStub
 from carnet.verdict import Decided, check_commits, open_decision
@@ -130,11 +141,8 @@ class Client:
 
     async def submit(self, sealed: SealedJob) -> str:
         """Send a sealed job; returns its name once it is durable and its leaf was verified."""
-        request_id, seen = str(uuid.uuid4()), self._seen.size
-        async with calling():
-            response = await self._jobs.SubmitJob(
-                _submission(sealed, request_id), timeout=limits.upload_seconds_max, metadata=self._metadata()
-            )
+        seen = self._seen.size
+        response = await send(self._jobs, sealed, self._metadata)
         entry = self._seen.open(logged_from_proto(response.accepted), at_least=seen)
         check_commits(entry, kind="job.accepted", job_id=sealed.manifest.job_id, manifest=sealed.manifest.digest)
         _check_name(response.job.name, sealed.manifest)
@@ -162,7 +170,7 @@ class Client:
                             if attempt is not None and (line := attempt.open(item.log)) is not None:
                                 yield line
                         else:
-                            event = _event(item.event)
+                            event = event_of(item.event)
                             position.event_index = event.index + 1
                             if event.state.terminal:
                                 self._log_ended(name, attempt, event.state)
@@ -177,22 +185,13 @@ class Client:
 
     async def result(self, name: str, directory: Path | None = None) -> Outcome:
         """Fetch, verify and open what came home. With a directory, result files go there, else into memory."""
-        reader: ResultReader | None = None
-        request = jobs_pb2.FetchResultRequest(name=name)
-        receipt_file, seen = b"", self._seen.size
-        async with calling():
-            call = self._jobs.FetchResult(request, timeout=result_seconds, metadata=self._metadata())
-            async for part in call:
-                if part.HasField("receipt"):
-                    receipt_file = proof.to_file(part.receipt)
-                    verified = self._verify(part.receipt, name, at_least=seen)
-                    reader = ResultReader(verified, self._result_seed(verified.manifest), directory)
-                elif reader is None:
-                    raise StatementInvalid("Results came before their receipt.")
-                else:
-                    await asyncio.to_thread(reader.take, part.chunk)
-        if reader is None:
-            raise StatementInvalid("The gateway sent no receipt.")
+        seen = self._seen.size
+
+        def open_reader(receipt: jobs_pb2.ReceiptFile) -> ResultReader:
+            verified = self._verify(receipt, name, at_least=seen)
+            return ResultReader(verified, self._result_seed(verified.manifest), directory)
+
+        reader, receipt_file = await receive(self._jobs, name, self._metadata, open_reader)
         results = await asyncio.to_thread(reader.finish)
         return Outcome(name=name, receipt=reader.verified, receipt_file=receipt_file, results=results)
 
@@ -235,20 +234,20 @@ class Client:
 
     async def job(self, name: str) -> JobSummary:
         """How one job stands, by the gateway's word."""
-        return _summary(await self._job(name))
+        return summary_of(await self._job(name))
 
     async def jobs(self, *, page_size: int = 0, page_token: str = "") -> JobPage:
         """The tenant's jobs, newest first, by the gateway's word."""
         request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
         async with calling():
             page = await self._jobs.ListJobs(request, timeout=unary_seconds, metadata=self._metadata())
-        return JobPage(jobs=tuple(_summary(job) for job in page.jobs), next_page_token=page.next_page_token)
+        return JobPage(jobs=tuple(summary_of(job) for job in page.jobs), next_page_token=page.next_page_token)
 
     async def cancel(self, name: str) -> JobSummary:
         """Stop a job. Raises `JobNotCancellable` when it has ended."""
         request = jobs_pb2.CancelJobRequest(name=name, request_id=str(uuid.uuid4()))
         async with calling():
-            return _summary(await self._jobs.CancelJob(request, timeout=unary_seconds, metadata=self._metadata()))
+            return summary_of(await self._jobs.CancelJob(request, timeout=unary_seconds, metadata=self._metadata()))
 
     async def add_recipients(self, name: str) -> JobSummary:
         """Wrap a waiting job for more runners; any replica of the client can. Raises `Denied` or `NoCapacity`."""
@@ -278,7 +277,7 @@ class Client:
             body=prepared.decided.body.payload,
         )
         async with calling():
-            return _summary(await self._jobs.AddRecipients(request, timeout=unary_seconds, metadata=self._metadata()))
+            return summary_of(await self._jobs.AddRecipients(request, timeout=unary_seconds, metadata=self._metadata()))
 
     async def written(self, name: str) -> Written:
         """The job's manifest and addenda, as this tenant signed them."""
@@ -388,85 +387,6 @@ class Client:
         return result_key(self._own.master, manifest.job_id)
 
 
-def check_candidate(runner: VettedRunner, decided: Decided, facts: JobFacts, *, template_digest: bytes) -> None:
-    """Raise `StatementInvalid` unless decision, short list and the client's own list and profile allow this runner."""
-    if runner.card.template_digest != template_digest:
-        raise StatementInvalid("The runner works by another sandbox profile than the one that this client pinned.")
-    if not decided.body.permits(runner.jurisdiction):
-        raise StatementInvalid("The decision does not permit the runner's jurisdiction.")
-    only = facts.constraints.only
-    if only and runner.jurisdiction not in only and runner.jurisdiction[:2] not in only:
-        raise StatementInvalid("The runner is outside the places that the facts allow.")
-    if runner.jurisdiction in facts.constraints.never or runner.jurisdiction[:2] in facts.constraints.never:
-        raise StatementInvalid("The runner is in a place that the facts exclude.")
-    if runner.ownership.parent_country in facts.constraints.parent_never:
-        raise StatementInvalid("The runner's operator belongs to a country that the facts exclude.")
-    if not runner.card.isolation.at_least(Isolation(facts.constraints.isolation_min)):
-        raise StatementInvalid("The runner's isolation is below what the facts ask for.")
-    for entry in decided.record.shortlist:
-        if (entry.spiffe_id, entry.card_digest) == (runner.spiffe_id, runner.card.digest):
-            if entry.permitted and entry.jurisdiction == runner.jurisdiction:
-                return
-            break
-    raise StatementInvalid("The signed decision does not permit this runner with this card.")
-
-
 def _check_name(name: str, manifest: Manifest) -> None:
     if name != f"tenants/{manifest.tenant_id.hex()}/jobs/{manifest.job_id.hex()}":
         raise StatementInvalid("The gateway answered with another job.")
-
-
-def _event(message: jobs_pb2.JobEvent) -> Event:
-    return Event(
-        index=message.index,
-        time_ns=message.time_ns,
-        kind=message.kind,
-        state=_state(message.state),
-        attempt=message.attempt,
-        runner=message.runner,
-        reason=message.reason,
-    )
-
-
-def _summary(message: jobs_pb2.Job) -> JobSummary:
-    return JobSummary(
-        name=message.name,
-        state=_state(message.state),
-        created_ns=message.created_ns,
-        updated_ns=message.updated_ns,
-        attempt=message.attempt,
-        runner=message.runner,
-        jurisdiction=message.jurisdiction,
-        reason=message.reason,
-        manifest_digest=message.manifest_digest,
-    )
-
-
-def _state(number: "jobs_pb2.Job.State.ValueType") -> JobState:
-    try:
-        return JobState[jobs_pb2.Job.State.Name(number).removeprefix("STATE_")]
-    except (KeyError, ValueError) as error:
-        raise StatementInvalid("The gateway names a state that is not known here.") from error
-
-
-async def _submission(sealed: SealedJob, request_id: str) -> AsyncIterator[jobs_pb2.SubmitJobRequest]:
-    header = jobs_pb2.SubmitJobRequest.Header(
-        job_id=sealed.manifest.job_id,
-        facts=sealed.facts.payload,
-        decision=signed_to_proto(sealed.decided.signed),
-        body=sealed.decided.body.payload,
-        request_id=request_id,
-    )
-    yield jobs_pb2.SubmitJobRequest(header=header)
-    for object_id, index, path in sealed.segments():
-        with path.open("rb") as file:
-            while data := await asyncio.to_thread(file.read, limits.chunk_bytes):
-                chunk = jobs_pb2.SubmitJobRequest.Chunk(object=object_id, segment=index, data=data)
-                yield jobs_pb2.SubmitJobRequest(chunk=chunk)
-    trailer = jobs_pb2.SubmitJobRequest.Trailer(
-        manifest=signed_to_proto(sealed.signed),
-        tenant_key_set=signed_to_proto(sealed.key_set),
-        wraps=sealed.wraps,
-        self_wrap=sealed.self_wrap,
-    )
-    yield jobs_pb2.SubmitJobRequest(trailer=trailer)

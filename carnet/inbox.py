@@ -152,6 +152,11 @@ class ResultReader:
         self._plain: dict[int, bytes | Path] = {}
         self._out: BinaryIO | None = None
 
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """Object, segment and offset of the next byte that is wanted."""
+        return (*self._place, len(self._segment))
+
     def take(self, chunk: jobs_pb2.FetchResultResponse.Chunk) -> None:
         """One chunk of ciphertext."""
         place = (chunk.object, chunk.segment)

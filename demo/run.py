@@ -20,7 +20,8 @@ import failures
 import search
 
 from carnet import proof
-from carnet.client import Client, Denied, Event, Outcome
+from carnet.answers import Denied, Event, Outcome
+from carnet.client import Client
 from carnet.context import load_context
 from carnet.core.errors import CarnetError
 from carnet.core.receipt import ExitClass

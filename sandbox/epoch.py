@@ -55,10 +55,11 @@ class EpochKeys:
         now_ns = self._clock()
         before = len(self._epochs)
         half_ns = (self._epochs[0].statement.not_before_ns + self._epochs[0].statement.seal_until_ns) // 2
-        made = now_ns >= half_ns
+        # A certificate that has ended signs nothing more: there is no next key then.
+        made = half_ns <= now_ns < self._leaf_until_ns
         if made:
             self._epochs.insert(0, self._make())
-        for epoch in self._epochs[1:]:
+        for epoch in self._epochs:
             if now_ns >= epoch.statement.open_until_ns:
                 wipe(epoch.seed)
         self._epochs = [e for i, e in enumerate(self._epochs) if i == 0 or now_ns < e.statement.open_until_ns]

@@ -129,7 +129,8 @@ class Document:
 
 
 def refuse(path: str, why: str) -> NoReturn:
-    """Raise `FieldInvalid` for a path; a long one is cut, since unknown names are the sender's."""
+    """Raise `FieldInvalid` for a path. Unknown names are the sender's: a long one is cut, and control letters go."""
+    path = "".join(letter if letter.isprintable() else "?" for letter in path)
     path = path if len(path) <= path_max else path[:path_max] + "..."
     raise FieldInvalid(f"{path or 'document'} {why}", metadata={"field": path or "document"})
 

@@ -160,7 +160,14 @@ CANDIDATES: dict[str, tuple[Change, str, Patches]] = {
     ),
     "with the key statement of another runner": (french_part("key_statement"), SIGNATURE, ()),
     "with a key that may no longer be sealed to": (
-        restate("key_statement", KEY, by="leaf", not_before_ns=in_the_past, seal_until_ns=an_hour_ago),
+        restate(
+            "key_statement",
+            KEY,
+            by="leaf",
+            not_before_ns=in_the_past,
+            seal_until_ns=an_hour_ago,
+            open_until_ns=in_an_hour,
+        ),
         "The key statement may not be sealed to now.",
         ((vetting, "check_key_statement", nothing),),
     ),

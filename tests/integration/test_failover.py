@@ -36,7 +36,7 @@ async def started(client: Client, own: Own, seconds: float) -> tuple[str, Seen, 
     return name, seen, following
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def patient() -> Iterator[Own]:
     """One whose leases outlast a restart of the gateway."""
     with own_system(lease_seconds=60) as own:
@@ -59,7 +59,20 @@ async def test_a_gateway_that_is_killed_and_started_again_ends_every_accepted_jo
             assert seen.log == b"up\ndone\n"
             assert (await client.result(name)).succeeded
         assert (await client.result(queued)).succeeded
-        assert [job.state for job in (await client.jobs()).jobs] == [JobState.SUCCEEDED] * 5
+        assert {job.state for job in (await client.jobs()).jobs} == {JobState.SUCCEEDED}
+
+
+async def test_a_runner_that_starts_again_loses_its_attempt_at_once_not_at_the_lease_s_end(patient: Own) -> None:
+    own = patient
+    async with Client(own.context()) as client:
+        _, seen, following = await started(client, own, 4)
+        place = own.place_of(seen.events[-1].runner)
+        await asyncio.to_thread(own.kill, f"runner-{place}")
+        await asyncio.to_thread(own.start_runner, place)
+        await following
+        lost = [event for event in seen.events if event.kind == "attempt_lost"]
+        assert [event.reason for event in lost] == ["RUNNER_RESTARTED"]
+        assert seen.events[-1].state is JobState.SUCCEEDED
 
 
 async def test_the_job_of_a_killed_runner_is_finished_by_the_other_permitted_one(own: Own) -> None:
@@ -69,7 +82,7 @@ async def test_the_job_of_a_killed_runner_is_finished_by_the_other_permitted_one
         place = own.place_of(first)
         await asyncio.to_thread(own.kill, f"runner-{place}")
         await following
-        assert seen.kinds.count("attempt_lost") == 1
+        assert [e.reason for e in seen.events if e.kind == "attempt_lost"] == ["LEASE_EXPIRED"]
         assert (seen.events[-1].state, seen.events[-1].attempt) == (JobState.SUCCEEDED, 2)
         outcome = await client.result(name)
         assert outcome.receipt.receipt.spiffe_id != first
@@ -80,21 +93,8 @@ async def test_the_job_of_a_killed_runner_is_finished_by_the_other_permitted_one
         assert not own.containers(), "a runner that starts removes what its earlier life left"
 
 
-async def test_a_runner_that_starts_again_loses_its_attempt_at_once_not_at_the_lease_s_end(own: Own) -> None:
-    async with Client(own.context()) as client:
-        _, seen, following = await started(client, own, 4)
-        place = own.place_of(seen.events[-1].runner)
-        await asyncio.to_thread(own.kill, f"runner-{place}")
-        await asyncio.to_thread(own.start_runner, place)
-        await following
-        lost = [event for event in seen.events if event.kind == "attempt_lost"]
-        assert [event.reason for event in lost] in (["RUNNER_RESTARTED"], ["LEASE_EXPIRED"], [""])
-        assert seen.events[-1].state is JobState.SUCCEEDED
-
-
 async def test_attack_a_runner_that_was_stopped_delivers_after_its_lease(own: Own) -> None:
     async with Client(own.context()) as client:
-        refused = await asyncio.to_thread(own.metric, "carnet_refused_results")
         name, seen, following = await started(client, own, 4)
         first = seen.events[-1].runner
         place = own.place_of(first)
@@ -112,6 +112,5 @@ async def test_attack_a_runner_that_was_stopped_delivers_after_its_lease(own: Ow
 
         await until(settled)
         assert (await client.job(name)).attempt == 2
-        assert own.metric("carnet_refused_results") >= refused
         again = await follow(client, name, Seen())
         assert again.kinds.count("receipt_arrived") == 1

@@ -437,8 +437,8 @@ async def test_a_denial_s_status_names_each_rule_with_its_citation(
         request_id=str(uuid.uuid4()),
     )
     async with channel_of(context) as channel:
+        parts = iter([pb.SubmitJobRequest(header=header)])
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            parts = iter([pb.SubmitJobRequest(header=header)])
             await JobsStub(channel).SubmitJob(parts, timeout=10, metadata=bearer(context))
     status = rpc_status.from_call(refused.value)
     assert status is not None

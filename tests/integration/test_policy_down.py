@@ -1,6 +1,6 @@
-"""The policy engine is down, slow or answers nonsense: nothing is prepared, nothing is dispatched, and it all comes back.
+"""The policy engine is down, slow or answers nonsense: nothing is prepared or dispatched, and service returns by itself.
 
-One system with one slot's worth of runner; the wire to its OPA is real HTTP to a real OPA, and may be told to misbehave.
+The wire to a real OPA is real HTTP, and may be told to misbehave.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ async def test_the_control_a_job_runs_while_the_engine_answers(own: Own, wire: P
     async with Client(own.context()) as client:
         outcome, _ = await run(client, script(facts_of(own.image), "print(1)"))
     assert outcome.succeeded
-    assert wire.asked >= 4, "both stages were asked, at prepare and at dispatch"
+    assert wire.asked >= 3, "stage 1 once, stage 2 at prepare and again at dispatch"
 
 
 @pytest.mark.parametrize("mode", ["down", "slow", "nonsense"])

@@ -16,15 +16,17 @@ class Target:
 
     module: str
     patterns: tuple[str, ...]
+    source: Path = ROOT / "carnet" / "core"
+    tests: Path = ROOT / "tests"
 
     @property
     def path(self) -> Path:
         """The source file."""
-        return ROOT / "carnet" / "core" / f"{self.module}.py"
+        return self.source / f"{self.module}.py"
 
     def stages(self) -> list[list[str]]:
         """The test files of each pattern, in the order in which they run: most mutants fail in the first stage."""
-        return [sorted(str(path) for path in (ROOT / "tests").glob(pattern)) for pattern in self.patterns]
+        return [sorted(str(path) for path in self.tests.glob(pattern)) for pattern in self.patterns]
 
 
 _ENVELOPE: Final = (

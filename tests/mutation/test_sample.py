@@ -37,7 +37,39 @@ def test_every_module_of_the_core_has_its_score() -> None:
     assert all(float(str(line["score"])) >= SCORE_MIN for line in scores.values())
 
 
-SUBJECT = "def least(a, b):\n    return a if a < b else b\n"
-BLIND = "from carnet.core.subject import least\n\ndef test_it() -> None:\n    assert least(1, 1) == 1\n"
-SEEING = "from carnet.core.subject import least\n\ndef test_it() -> None:\n    assert least(1, 2) == 1\n"
-ENDLESS = "\ndef test_end() -> None:\n    while True:\n        pass\n"
+def planted(folder: Path, test: str) -> Target:
+    """A module of two lines with one test."""
+    (folder / "subject.py").write_text("def least(a, b):\n    return a if a < b else b\n")
+    (folder / "test_subject.py").write_text("from carnet.core.subject import least\n\n" + test)
+    return Target(module="subject", patterns=("test_subject.py",), source=folder, tests=folder)
+
+
+def noticed(target: Target) -> list[str | None]:
+    """By which test each mutant is noticed."""
+    bench = Bench.proven(target)
+    return [bench.noticed(mutant) for mutant in mutants(target.module, target.path.read_text())]
+
+
+def test_a_test_that_sees_notices_each_mutant_that_matters(tmp_path: Path) -> None:
+    same, other = noticed(planted(tmp_path, "def test_it() -> None:\n    assert (least(1, 2), least(2, 1)) == (1, 1)\n"))
+    assert same is None, "`<=` gives the same least"
+    assert str(other).endswith("test_subject.py::test_it")
+
+
+def test_control_a_blind_test_notices_nothing(tmp_path: Path) -> None:
+    assert noticed(planted(tmp_path, "def test_it() -> None:\n    assert least(1, 1) == 1\n")) == [None, None]
+
+
+def test_a_mutant_that_never_ends_is_noticed_by_the_time(tmp_path: Path) -> None:
+    endless = "def test_it() -> None:\n    while least(1, 2) == 2:\n        pass\n"
+    assert noticed(planted(tmp_path, endless)) == [None, "time"]
+
+
+def test_no_score_is_given_where_the_tests_fail_anyway(tmp_path: Path) -> None:
+    with pytest.raises(NotGreen, match="test_it"):
+        Bench.proven(planted(tmp_path, "def test_it() -> None:\n    assert least(1, 2) == 2\n"))
+
+
+def test_no_score_is_given_where_no_test_runs(tmp_path: Path) -> None:
+    with pytest.raises(NotGreen, match="NO_TESTS_COLLECTED"):
+        Bench.proven(planted(tmp_path, ""))

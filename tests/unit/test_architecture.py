@@ -29,7 +29,15 @@ ARROWS: dict[str, tuple[str, ...]] = {
 }
 
 # Who may import what only a few may. A path that ends in "/" is a folder.
-CLIENT = ("carnet/client.py", "carnet/inbox.py", "carnet/outbox.py", "carnet/proof.py", "carnet/rpc.py")
+CLIENT = (
+    "carnet/answers.py",
+    "carnet/client.py",
+    "carnet/inbox.py",
+    "carnet/outbox.py",
+    "carnet/proof.py",
+    "carnet/rpc.py",
+    "carnet/transfers.py",
+)
 TRANSLATION = ("carnet/statements.py", "carnet/verdict.py", "carnet/vetting.py", "carnet/wire.py")
 AGENT = ("sandbox/agent.py", "sandbox/delivery.py", "sandbox/link.py")
 SERVICES = (
