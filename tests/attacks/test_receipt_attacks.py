@@ -1,4 +1,4 @@
-"""Attacks on what proves a job: receipts of another runner, job, key, attempt or time, judged offline by `proof.verify`.
+"""Attacks on what proves a job: receipts of another runner, job, key, attempt or time, judged by `proof.verify`.
 
 The forger holds the gateway's keys and, where it says so, a listed runner's leaf: only the operator's CA, the tenant's
 keys and the other runners' leaves are honest. Each control takes the named check away, and the forgery then verifies.
@@ -31,7 +31,7 @@ from carnet.core.statement import VerifyingKey
 from carnet.inbox import ResultReader
 from carnet.v1 import jobs_pb2
 from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_proto
-from gateway import deliveries
+from gateway.arrivals import check_arrived
 from gateway.records import JobKey, StoredAttempt
 from tests.fixtures.malicious_gateway import Held, receipt_file
 from tests.fixtures.parties import SECOND, Parties, nothing, resigned, trusting
@@ -330,7 +330,7 @@ def test_a_result_is_fenced_out(
     lease.check_fence(**said, now_ns=now_ns)
 
 
-def test_a_receipt_without_the_end_of_its_log_is_not_taken(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receipt_whose_log_or_results_did_not_all_arrive_is_not_taken(case: Case) -> None:
     receipt = statements.RECEIPT.parse(case.file.receipt.payload)
     start = statements.START.parse(case.file.start.payload)
     segments: tuple[Any, ...] = tuple(
@@ -354,14 +354,22 @@ def test_a_receipt_without_the_end_of_its_log_is_not_taken(case: Case, monkeypat
         card=b"",
         log_next=receipt.log_records,
     )
+
+    def arrived(attempt: StoredAttempt, found: tuple[Any, ...], *, log_ended: bool = True) -> None:
+        check_arrived(receipt, attempt, start, found, log_ended=log_ended)
+
     # Control: what came whole is taken.
-    deliveries._check_whole(receipt, stored, start, segments)
+    arrived(stored, segments)
     with pytest.raises(StatementInvalid, match="The log is not complete"):
-        deliveries._check_whole(receipt, replace(stored, log_next=receipt.log_records - 1), start, segments)
-    with pytest.raises(StatementInvalid, match="differ from the ones that the receipt names"):
-        deliveries._check_whole(receipt, stored, start, segments[:-1])
-    with pytest.raises(StatementInvalid, match="attempt or decision"):
-        deliveries._check_whole(receipt, replace(stored, attempt=2), start, segments)
+        arrived(replace(stored, log_next=receipt.log_records - 1), segments)
+    with pytest.raises(StatementInvalid, match="The log is not complete"):
+        arrived(stored, segments, log_ended=False)
+    with pytest.raises(StatementInvalid, match="not those that the receipt names"):
+        arrived(stored, segments[:-1])
+    with pytest.raises(StatementInvalid, match="not those that the receipt names"):
+        arrived(stored, segments[::-1])
+    with pytest.raises(StatementInvalid, match="The receipt's attempt is another"):
+        arrived(replace(stored, attempt=2), segments)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -325,7 +325,7 @@ async def test_a_silent_delivery_ends_with_its_lease(
         gateway.clock.advance(limits.lease_seconds + limits.lease_margin_seconds + 1)
         with pytest.raises(CarnetError) as caught:
             async with calling(), asyncio.timeout(5):
-                _ = [answer async for answer in call]
+                await call.read()
         assert caught.value.reason == "LEASE_LOST"
 
 
@@ -440,7 +440,7 @@ async def test_a_receipt_for_a_job_that_has_ended_is_late_and_nothing_else(scene
     go.set()
     with pytest.raises(CarnetError) as caught:
         async with calling(), asyncio.timeout(5):
-            _ = [answer async for answer in call]
+            await call.read()
     assert caught.value.reason == "LEASE_LOST"
     assert (await scene.client.client.job(name)).state is JobState.CANCELLED
     await scene.brought_home(scene.beside)

@@ -1,4 +1,4 @@
-"""A generic client (`buf curl`) calls the gateway over mutual TLS, with nothing of ours but what reflection tells it."""
+"""A generic client, `buf curl`, calls the gateway over mutual TLS, knowing only what reflection tells it."""
 
 import base64
 import json
@@ -66,7 +66,9 @@ def test_a_generic_client_that_gives_no_deadline_is_told_so(curl: Curl, carnet_d
     body = json.dumps({"facts": base64.b64encode(carnet_dev.facts()).decode()})
     answer = curl("/carnet.v1.Jobs/PrepareJob", "-d", body, timeout="")
     assert answer.returncode != 0
-    assert "DEADLINE_REQUIRED" in answer.stderr, answer.stderr
+    said = json.loads(answer.stderr)
+    assert (said["code"], said["details"][0]["type"]) == ("invalid_argument", "google.rpc.ErrorInfo")
+    assert b"DEADLINE_REQUIRED" in base64.b64decode(said["details"][0]["value"] + "==")
 
 
 def test_attack_a_generic_client_without_a_token(curl: Curl) -> None:

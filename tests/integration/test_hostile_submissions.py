@@ -375,7 +375,7 @@ async def test_attack_a_job_id_that_is_taken_by_another_manifest(
     thief.resign(lambda m: replace(m, nonce=secrets.token_bytes(16)))
     with pytest.raises(JobIdTaken):
         await send(context, thief.parts())
-    assert left.folders(honest.header.job_id) == before
+    assert set(left.folders(honest.header.job_id)) <= set(before)
     assert (await follow(client, first.job.name, Seen())).kinds[-1] == "receipt_arrived"
 
 

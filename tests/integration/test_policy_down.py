@@ -1,4 +1,4 @@
-"""The policy engine is down, slow or answers nonsense: nothing is prepared or dispatched, and service returns by itself.
+"""The policy engine is down, slow or answers nonsense: nothing is prepared or dispatched; service returns by itself.
 
 The wire to a real OPA is real HTTP, and may be told to misbehave.
 """

@@ -12,6 +12,7 @@ from carnet.core.errors import CarnetError, FieldInvalid, ImageNotAllowed, Refus
 from carnet.core.runner import Isolation
 from carnet.outbox import SealedJob
 from carnet.v1 import runners_pb2
+from sandbox.agent import offer_from
 from sandbox.offer import AcceptedOffer, Memory, Self, judge_offer
 from tests.fixtures.parties import SECOND, Parties, facts
 
@@ -25,7 +26,7 @@ def judge(
     after: int = 0,
 ) -> AcceptedOffer:
     return judge_offer(
-        offer,
+        offer_from(offer),
         runner=runner or parties.runners["FR"].self,
         pins=parties.pins,
         memory=memory if memory is not None else Memory(),
