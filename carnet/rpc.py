@@ -34,6 +34,9 @@ _BY_CODE: Final = {
     grpc.StatusCode.PERMISSION_DENIED: errors.PolicyDenied,
     grpc.StatusCode.NOT_FOUND: errors.NotFound,
     grpc.StatusCode.INVALID_ARGUMENT: errors.FieldInvalid,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.Refused,
+    grpc.StatusCode.ABORTED: errors.Refused,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.QuotaExceeded,
 }
 
 

@@ -32,7 +32,7 @@ from gateway.identity import RunnerPeer
 from gateway.lives import Fence, Lives
 from gateway.metrics import Metrics
 from gateway.operations import AppendLog, Batch, Operation, SetReceipt, SetStart
-from gateway.records import JobKey, NewEntry, NewLogRecord, StoredAttempt, StoredJob
+from gateway.records import Conflict, JobKey, NewEntry, NewLogRecord, StoredAttempt, StoredJob
 from gateway.segments import Position
 from gateway.store import Store
 
@@ -168,9 +168,11 @@ class Deliveries:
         record = NewLogRecord(
             sequence=part.log.sequence, stream=part.log.stream, final=part.log.final, ciphertext=part.log.ciphertext
         )
-        await self._parts.store.write(
-            Batch(operations=(AppendLog(key=attempt.key, attempt=attempt.attempt, records=(record,)),))
-        )
+        append = AppendLog(key=attempt.key, attempt=attempt.attempt, records=(record,))
+        try:
+            await self._parts.store.write(Batch(operations=(append,)))
+        except Conflict as error:
+            raise StatementInvalid(error.text, metadata={"field": "log"}) from error
         self._parts.ring(attempt.key)
 
     async def _take_receipt(

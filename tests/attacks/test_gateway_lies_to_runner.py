@@ -26,7 +26,7 @@ from carnet.core.statement import Signer, VerifyingKey
 from carnet.v1 import runners_pb2
 from carnet.wire import logged_to_proto, signed_to_proto
 from sandbox import offer as offers
-from sandbox import spool, worker
+from sandbox import payload, spool, worker
 from sandbox.agent import offer_from
 from sandbox.offer import Memory, judge_offer
 from tests.fixtures.malicious_gateway import Held, MaliciousGateway, running, serving
@@ -351,7 +351,7 @@ LIES = [
         reason="ENVELOPE_UNOPENED",
         text="The envelope can not be opened.",
         offer=chosen_root,
-        patches=((worker, "check_root", nothing),),
+        patches=((payload, "check_root", nothing),),
         late=True,
     ),
     Lie(

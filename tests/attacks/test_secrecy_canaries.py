@@ -1,0 +1,184 @@
+"""Secrecy: what a gateway must never hold, and what an error must never tell.
+
+A whole job goes through the real gateway, and all that the gateway keeps and says is then searched. A search that finds
+nothing proves something only if it would have found it: each is shown a place where the canary is.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from structlog.testing import capture_logs
+
+from carnet import outbox
+from carnet.client import Client
+from carnet.core import envelope
+from carnet.core.envelope import HybridPrivateKey, HybridPublicKey, SegmentOpener, SegmentSealer, open_log, seal_log
+from carnet.core.errors import EnvelopeUnopened
+from carnet.outbox import Work, WorkFile
+from carnet.v1 import jobs_pb2
+from demo.search import forms, in_files
+from tests.fixtures.inprocess import gateway
+from tests.fixtures.malicious_gateway import running
+from tests.fixtures.parties import Cage, Parties, facts
+
+PAYLOAD, ANSWER, ARGUMENT, NAME = (secrets.token_bytes(24).hex().encode() for _ in range(4))
+
+
+async def test_nothing_of_a_job_is_in_the_gateways_state_log_metrics_or_errors(
+    parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    roots: list[bytes] = []
+    wrap_root = outbox.wrap_root
+    monkeypatch.setattr(
+        outbox, "wrap_root", lambda public, root, **names: roots.append(bytes(root)) or wrap_root(public, root, **names)
+    )
+    parties.mint()
+    runner, cage = parties.runners["FR"], Cage(output=b"log " + ANSWER, result=b"result " + ANSWER)
+    work = Work(
+        facts=facts(),
+        command=("train", ARGUMENT.decode()),
+        files=(WorkFile(name=NAME.decode(), source=PAYLOAD * 1000),),
+    )
+    state = tmp_path / "gateway"
+    with capture_logs() as logs, caplog.at_level(logging.DEBUG):
+        async with gateway(parties, state, monkeypatch) as found:
+            found.policy.places = ("FR",)
+            async with (
+                running(parties, runner, found.runner, cage, tmp_path / "runner"),
+                Client(parties.context(found.enterprise)) as client,
+            ):
+                await until_offered(client)
+                outcome = await client.run(work)
+                errors = [await refused(client, call) for call in (ask, send, send_plain)]
+                metrics = await found.metrics()
+    assert outcome.succeeded
+    assert [result.data for result in outcome.results] == [b"result " + ANSWER]
+    needles = [form for secret in (PAYLOAD, ANSWER, ARGUMENT, NAME, roots[0]) for form in forms(secret)]
+    # The runner's disk holds ciphertext only, and nothing once the job is over.
+    assert list(in_files([state, tmp_path / "runner", parties.directory / "outbox"], tuple(needles))) == []
+    said = "\n".join([repr(logs), caplog.text]).encode() + metrics
+    assert b"carnet" in metrics
+    assert not any(needle in said for needle in needles)
+    assert not any(needle in text.encode() for text in errors for needle in needles)
+    # Control: the same search finds the payload in what the cage was given, on a disk and in a text.
+    (tmp_path / "opened").mkdir()
+    (tmp_path / "opened" / "stdin").write_bytes(cage.opened[0])
+    assert list(in_files([tmp_path / "opened"], tuple(forms(PAYLOAD))))
+    assert any(needle in repr([{"detail": PAYLOAD.decode()}]).encode() for needle in needles)
+
+
+async def until_offered(client: Client) -> None:
+    """Wait for the runner to be on the list."""
+    for _ in range(100):
+        if (await client.prepare(facts())).runners:
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("no runner is offered")
+
+
+async def ask(client: Client) -> object:
+    """Facts that are none, with the canary in a field."""
+    request = jobs_pb2.PrepareJobRequest(facts=facts(purpose=PAYLOAD.decode()))
+    return await client._jobs.PrepareJob(request, timeout=5, metadata=client._metadata())
+
+
+async def send(client: Client) -> object:
+    """A payload without a header."""
+    chunk = jobs_pb2.SubmitJobRequest.Chunk(data=PAYLOAD)
+    return await client._jobs.SubmitJob(
+        stream(jobs_pb2.SubmitJobRequest(chunk=chunk)), timeout=5, metadata=client._metadata()
+    )
+
+
+async def send_plain(client: Client) -> object:
+    """A header that is not one, with the canary in it."""
+    header = jobs_pb2.SubmitJobRequest.Header(job_id=PAYLOAD[:16], facts=PAYLOAD, body=PAYLOAD)
+    return await client._jobs.SubmitJob(
+        stream(jobs_pb2.SubmitJobRequest(header=header)), timeout=5, metadata=client._metadata()
+    )
+
+
+async def stream(part: jobs_pb2.SubmitJobRequest) -> AsyncIterator[jobs_pb2.SubmitJobRequest]:
+    yield part
+
+
+async def refused(client: Client, call: Callable[[Client], Awaitable[object]]) -> str:
+    """All that the gateway says of a call that it refuses."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(client)
+    return f"{caught.value!r} {list(caught.value.trailing_metadata() or ())}"
+
+
+# --- errors tell nothing -------------------------------------------------------------------------------------------
+
+ROOT, MD, GRANT, JOB = b"r" * 32, b"m" * 32, b"g" * 32, b"j" * 16
+GOOD, BAD = (HybridPrivateKey.from_seed(bytes([i]) * 32) for i in range(2))
+NAMES: dict[str, Any] = {"manifest_digest": MD, "spiffe_id": "spiffe://x", "jurisdiction": "FR", "kid": GOOD.kid}
+PLACE: dict[str, Any] = {"job_id": JOB, "object_id": 1, "index": 0, "last": True}
+LOG: dict[str, Any] = {"manifest_digest": MD, "grant_digest": GRANT, "stream": 1, "sequence": 0, "final": False}
+WRAP = envelope.wrap_root(HybridPublicKey(GOOD.public), ROOT, **NAMES)
+RESULT = envelope.wrap_result_root(
+    HybridPublicKey(GOOD.public), ROOT, manifest_digest=MD, grant_digest=GRANT, spiffe_id="spiffe://x"
+)
+RECORD = seal_log(ROOT, b"line", **LOG)
+
+
+def segment() -> bytes:
+    sealer = SegmentSealer(ROOT, **PLACE)
+    return sealer.update(b"data") + sealer.finish()
+
+
+def read(root: bytes, ciphertext: bytes) -> bytes:
+    opener = SegmentOpener(root, **PLACE)
+    return opener.update(ciphertext) + opener.finish()
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+SEGMENT = segment()
+RESULT_NAMES: dict[str, Any] = {"manifest_digest": MD, "grant_digest": GRANT, "spiffe_id": "spiffe://x"}
+FAILURES: dict[str, tuple[Callable[[], object], Callable[[], object], Callable[[], object]]] = {
+    "wrap": (
+        lambda: envelope.unwrap_root(BAD, WRAP, **NAMES),
+        lambda: envelope.unwrap_root(GOOD, flipped(WRAP), **NAMES),
+        lambda: envelope.unwrap_root(GOOD, WRAP, **NAMES),
+    ),
+    "result wrap": (
+        lambda: envelope.unwrap_result_root(BAD, RESULT, **RESULT_NAMES),
+        lambda: envelope.unwrap_result_root(GOOD, flipped(RESULT), **RESULT_NAMES),
+        lambda: envelope.unwrap_result_root(GOOD, RESULT, **RESULT_NAMES),
+    ),
+    "segment": (
+        lambda: read(MD, SEGMENT),
+        lambda: read(ROOT, flipped(SEGMENT)),
+        lambda: read(ROOT, SEGMENT),
+    ),
+    "log record": (
+        lambda: open_log(MD, RECORD, **LOG),
+        lambda: open_log(ROOT, flipped(RECORD), **LOG),
+        lambda: open_log(ROOT, RECORD, **LOG),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_bad_key_and_a_bad_tag_are_one_error(name: str) -> None:
+    bad_key, bad_tag, good = FAILURES[name]
+    seen = set()
+    for attempt in (bad_key, bad_tag):
+        with pytest.raises(EnvelopeUnopened) as caught:
+            attempt()
+        error = caught.value
+        assert error.__suppress_context__ or error.__context__ is None
+        seen.add((type(error), str(error), error.text, error.detail, tuple(error.metadata), error.__cause__))
+    assert len(seen) == 1
+    # Control: with the right key and tag it opens.
+    assert good()
