@@ -29,6 +29,7 @@ class Presence:
     slots_said: int = 0
     held: set[JobKey] = field(default_factory=set)
     outgoing: asyncio.Queue[RunnerMessage | None] = field(default_factory=lambda: asyncio.Queue(sends_max))
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def slots_free(self) -> int:
@@ -53,7 +54,9 @@ class Presence:
             raise Unavailable(detail=f"{self.runner.spiffe_id} does not read its stream") from None
 
     def end(self) -> None:
-        """Let the stream of this presence end."""
+        """Let the stream of this presence end; it takes no more jobs."""
+        self.active = False
+        self.over.set()
         while self.outgoing.full():
             self.outgoing.get_nowait()
         self.outgoing.put_nowait(None)

@@ -30,6 +30,7 @@ from gateway.metrics import Metrics
 from gateway.roster import Presence, Roster
 
 opening_seconds_max: Final = 60.0
+unread_seconds_max: Final = 5.0
 
 _WORD: Final = re.compile(r"[A-Z][A-Z_]{0,63}")
 _LATE: Final = (LeaseLost, IllegalTransition)  # the attempt was over before its runner said so
@@ -74,6 +75,7 @@ class Runners(RunnersServicer):
         self._metrics.runners.set(len(self._roster))
         _log.info("runner attached", action="attach", runner=presence.runner.spiffe_id)
         hearing = asyncio.create_task(self._hear(peer, presence, requests), name="attach")
+        letting_go = asyncio.create_task(_let_go(presence, asyncio.current_task()), name="let go")
         try:
             yield pb.AttachResponse(attached=pb.AttachResponse.Attached(time_ns=self._clock()))
             while (message := await presence.outgoing.get()) is not None:
@@ -81,6 +83,7 @@ class Runners(RunnersServicer):
             if hearing.done():
                 hearing.result()
         finally:
+            letting_go.cancel()
             hearing.cancel()
             with contextlib.suppress(asyncio.CancelledError, CarnetError):
                 await hearing
@@ -163,6 +166,14 @@ async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.Credentials:
     if not first.HasField("credentials"):
         raise EnvelopeMalformed("The first message of a runner is its credentials.")
     return first.credentials
+
+
+async def _let_go(presence: Presence, stream: "asyncio.Task[object] | None") -> None:
+    # A runner that does not read holds its stream in a write, where nobody would see that it is over.
+    await presence.over.wait()
+    await asyncio.sleep(unread_seconds_max)
+    if stream is not None:
+        stream.cancel()
 
 
 def _word(reason: str) -> str:

@@ -23,7 +23,6 @@ from carnet.v1 import runners_pb2 as pb
 from carnet.wire import signed_from_bytes
 from certs.authority import OperatorAuthority
 from gateway import runners
-from gateway.roster import sends_max
 from tests.fixtures.client_double import ClientDouble, facts
 from tests.fixtures.gateway_process import ON_ITS_LOOP, SECOND, GatewayProcess, World, gateway_of
 from tests.fixtures.runner_double import RunnerDouble, active, renewal
@@ -121,6 +120,12 @@ def papers_of_another(runner: RunnerDouble) -> dict[str, Any]:
     return {name: getattr(shown, name) for name in ("chain", "status", "ownership", "card", "key_statement")}
 
 
+def key_between(runner: RunnerDouble, start: int) -> Signed:
+    now_ns = runner.gateway.clock() + start * SECOND
+    until_ns = now_ns + (HOUR - 1) * SECOND
+    return key(runner, not_before_ns=now_ns, seal_until_ns=until_ns, open_until_ns=until_ns)
+
+
 def late(runner: RunnerDouble, seconds: int) -> int:
     return runner.gateway.clock() + seconds * SECOND
 
@@ -140,18 +145,8 @@ PAPERS: dict[str, tuple[Forge, str]] = {
     "a key by another key": (lambda r: {"key_statement": key(r, Signer.generate())}, "SIGNATURE_INVALID"),
     "a key of another runner": (lambda r: {"key_statement": key(r, spiffe_id=other(r))}, "CERT_INVALID"),
     "a key of another leaf": (lambda r: {"key_statement": key(r, leaf_key_digest=bytes(32))}, "CERT_INVALID"),
-    "a key that outlives its leaf": (
-        lambda r: {
-            "key_statement": key(
-                r, not_before_ns=late(r, 24 * HOUR), seal_until_ns=late(r, 25 * HOUR), open_until_ns=late(r, 26 * HOUR)
-            )
-        },
-        "CERT_INVALID",
-    ),
-    "a key that is over": (
-        lambda r: {"key_statement": key(r, not_before_ns=late(r, -HOUR), seal_until_ns=late(r, -1))},
-        "CERT_INVALID",
-    ),
+    "a key of tomorrow": (lambda r: {"key_statement": key_between(r, 24 * HOUR)}, "CERT_INVALID"),
+    "a key that is over": (lambda r: {"key_statement": key_between(r, -HOUR)}, "CERT_INVALID"),
     "an older key of another runner's hand": (
         lambda r: {"older_keys": (key(r, Signer.generate()),)},
         "SIGNATURE_INVALID",
@@ -244,28 +239,26 @@ async def test_a_card_that_claims_everything_costs_nobody_anything(runner: Runne
     await runner.attach(slots=2**32 - 1, card=signed)
     async with ClientDouble(runner.gateway) as client:
         prepared = await client.client.prepare(facts())
-        rejected = {rejection.runner: rejection.reason for rejection in prepared.rejected}
-        assert rejected[runner.name] == "PRICE_ABOVE_CAP"
+        assert prepared.runners == ()
+        assert runner.name in {rejection.runner for rejection in prepared.rejected}
     await brings_a_job_home(runner)
 
 
-async def test_a_runner_that_floods_and_never_reads_is_let_go(runner: RunnerDouble) -> None:
+async def test_a_runner_that_floods_and_never_reads_is_let_go(
+    runner: RunnerDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Asks for time under grants of nobody: each is answered, and nobody reads the answers."""
+    monkeypatch.setattr(runners, "unread_seconds_max", 0.2)
     stream = await runner.attach()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     stream.say(*(renewal(number.to_bytes(32), 1) for number in range(20_000)))
     async with RunnerDouble(runner.gateway, 1) as honest:
         await brings_a_job_home(honest)
+    async with asyncio.timeout(30):
+        await stream.call.code()  # it ended, and nothing of it was read
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown_kib < 128 * 1024, "the queue of what it does not read is bounded"
-    heard = 0
-    with pytest.raises((CarnetError, EOFError)):
-        async with asyncio.timeout(20):
-            while True:
-                await stream.hear()
-                heard += 1
-    assert heard < 20_000
-    assert sends_max <= 1000
+    assert grown_kib < 64 * 1024, "what it does not read is bounded"
+    await brings_a_job_home(runner)
 
 
 async def test_a_flood_from_one_that_reads_is_answered_in_order_and_starves_nobody(runner: RunnerDouble) -> None:
