@@ -11,6 +11,7 @@ from typing import Final
 import grpc
 import grpc.aio
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -61,11 +62,11 @@ def from_rpc(error: grpc.aio.AioRpcError) -> CarnetError:
 def _error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
     try:
         status = rpc_status.from_call(error)
-    except ValueError:
-        return None
-    for detail in status.details if status is not None else ():
-        assert isinstance(detail, Any)
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info
+        for detail in status.details if status is not None else ():
+            assert isinstance(detail, Any)
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info):
+                return info
+    except (ValueError, DecodeError):
+        return None  # the details are the gateway's, and may be anything
     return None

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from carnet.core.errors import EnvelopeUnopened
 from carnet.outbox import Work, WorkFile
 from carnet.v1 import jobs_pb2
 from demo.search import forms, in_files
+from sandbox.cage import ContainerSpec
+from sandbox.outcome import Outcome
 from tests.fixtures.inprocess import gateway
 from tests.fixtures.malicious_gateway import running
 from tests.fixtures.parties import Cage, Parties, facts
@@ -39,13 +42,14 @@ async def test_nothing_of_a_job_is_in_the_gateways_state_log_metrics_or_errors(
         outbox, "wrap_root", lambda public, root, **names: roots.append(bytes(root)) or wrap_root(public, root, **names)
     )
     parties.mint()
-    runner, cage = parties.runners["FR"], Cage(output=b"log " + ANSWER, result=b"result " + ANSWER)
+    runner, state = parties.runners["FR"], tmp_path / "gateway"
+    places = [state, tmp_path / "runner", parties.directory / "outbox"]
+    cage = Looking(output=b"log " + ANSWER, result=b"result " + ANSWER, places=places)
     work = Work(
         facts=facts(),
         command=("train", ARGUMENT.decode()),
         files=(WorkFile(name=NAME.decode(), source=PAYLOAD * 1000),),
     )
-    state = tmp_path / "gateway"
     with capture_logs() as logs, caplog.at_level(logging.DEBUG):
         async with gateway(parties, state, monkeypatch) as found:
             found.policy.places = ("FR",)
@@ -60,8 +64,10 @@ async def test_nothing_of_a_job_is_in_the_gateways_state_log_metrics_or_errors(
     assert outcome.succeeded
     assert [result.data for result in outcome.results] == [b"result " + ANSWER]
     needles = [form for secret in (PAYLOAD, ANSWER, ARGUMENT, NAME, roots[0]) for form in forms(secret)]
-    # The runner's disk holds ciphertext only, and nothing once the job is over.
-    assert list(in_files([state, tmp_path / "runner", parties.directory / "outbox"], tuple(needles))) == []
+    assert list(in_files(places, tuple(needles))) == []
+    # While the job ran, its ciphertext was on both disks, and nothing of it in the clear.
+    assert cage.bytes_there > 2 * len(PAYLOAD * 1000)
+    assert cage.found == []
     said = "\n".join([repr(logs), caplog.text]).encode() + metrics
     assert b"carnet" in metrics
     assert not any(needle in said for needle in needles)
@@ -71,6 +77,23 @@ async def test_nothing_of_a_job_is_in_the_gateways_state_log_metrics_or_errors(
     (tmp_path / "opened" / "stdin").write_bytes(cage.opened[0])
     assert list(in_files([tmp_path / "opened"], tuple(forms(PAYLOAD))))
     assert any(needle in repr([{"detail": PAYLOAD.decode()}]).encode() for needle in needles)
+
+
+@dataclass(kw_only=True)
+class Looking(Cage):
+    """A cage that searches the disks while its job runs."""
+
+    places: list[Path]
+    found: list[str] = field(default_factory=list)
+    bytes_there: int = 0
+
+    async def run(self, spec: ContainerSpec, **given: Any) -> Outcome:
+        """Search, and then run the job."""
+        needles = tuple(form for secret in (PAYLOAD, ANSWER, ARGUMENT, NAME) for form in forms(secret))
+        self.found = await asyncio.to_thread(lambda: list(in_files(self.places, needles)))
+        files = [path for place in self.places for path in place.rglob("*") if path.is_file()]
+        self.bytes_there = sum(path.stat().st_size for path in files)
+        return await Cage.run(self, spec, **given)
 
 
 async def until_offered(client: Client) -> None:

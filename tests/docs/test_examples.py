@@ -147,9 +147,7 @@ def test_what_is_not_run_is_what_starts_everything() -> None:
     assert [command.split()[:2] for block in skipped for command, _ in commands(block.text)] == [
         ["./dev", "demo"],
         ["./dev", "test"],
-        ["export", IMAGE],
-        ["docker", "pull"],
-        [".venv/bin/carnet", "dev"],
+        ["./dev", "up"],
     ]
 
 
