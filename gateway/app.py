@@ -25,7 +25,7 @@ from grpc_reflection.v1alpha import reflection
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
-from gateway import deliveries, dispatch, intake, queries, retention, returns
+from gateway import deliveries, dispatch, intake, offering, queries, retention, returns
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
 from gateway.blobs import BlobStore
@@ -137,7 +137,7 @@ class _Parts:
         judge = Judge(engine, signer, clock=clock)
         lives = Lives(store, bells, metrics, clock=clock)
         loop = dispatch.Dispatch(
-            dispatch.Parts(
+            offering.Parts(
                 store=store,
                 lives=lives,
                 wraps=wraps,

@@ -11,22 +11,19 @@
 
 import asyncio
 import contextlib
-import hashlib
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
 from carnet import statements
-from carnet.core import limits
 from carnet.core.errors import CarnetError, IllegalTransition, LeaseLost, PolicyDenied, Unavailable
 from carnet.core.job import JobState as State
-from carnet.core.lease import Grant, Renewal, grant_lease
+from carnet.core.lease import Renewal
 from carnet.core.lifecycle import (
     AttemptClosed,
     AttemptLost,
-    Claimed,
     Contender,
     DeniedForAll,
     DropUpload,
@@ -42,19 +39,15 @@ from carnet.core.lifecycle import (
     Revoke,
 )
 from carnet.core.receipt import ExitClass
-from carnet.core.statement import Signed, Signer
-from carnet.wire import Logged, signed_to_bytes
-from gateway.blobs import BlobStore, Payload
-from gateway.judge import Judge, Passage, RunnerDenied, stored_decision
-from gateway.lives import Dossier, Fence, Lives
-from gateway.messages import offer_message, renewed_message, revoked_message
-from gateway.metrics import Metrics
-from gateway.operations import InsertAttempt, InsertDecision, Operation
+from gateway.blobs import Payload
+from gateway.judge import RunnerDenied
+from gateway.lives import Fence
+from gateway.messages import renewed_message, revoked_message
+from gateway.offering import Offering, Parts, check_held, held_by
+from gateway.operations import Operation
 from gateway.overdue import overdue
-from gateway.records import Conflict, JobKey, StoredAttempt, StoredJob
-from gateway.roster import Presence, Roster
-from gateway.store import Store
-from gateway.wraps import WrapGone, WrapKeys
+from gateway.records import Conflict, JobKey, StoredJob
+from gateway.roster import Presence
 
 sweep_seconds: Final = 1.0
 retry_seconds: Final = 1.0
@@ -65,28 +58,13 @@ attempt_pause_seconds_max: Final = 60.0
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What dispatch works with; joined in app.py."""
-
-    store: Store
-    lives: Lives
-    wraps: WrapKeys
-    blobs: BlobStore
-    roster: Roster
-    judge: Judge
-    signer: Signer
-    metrics: Metrics
-    clock: Callable[[], int]
-    lease_seconds: int = limits.lease_seconds
-
-
 class Dispatch:
     """The one loop of a gateway process. `start` first, then `close`."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lives = parts.lives
+        self._offering = Offering(parts)
         self._roster = parts.roster
         self._queued: dict[JobKey, float] = {}
         self._paused: dict[JobKey, float] = {}
@@ -133,14 +111,14 @@ class Dispatch:
     async def renew(self, presence: Presence, grant_digest: bytes, sequence: int) -> None:
         """Answer a runner's ask for time; durable before the answer goes out. Raises `LeaseLost`."""
         job = self._lives.of_grant(grant_digest)
-        _check_held(job, presence.runner.spiffe_id, grant_digest)
+        check_held(job, presence.runner.spiffe_id, grant_digest)
         if self._revisions.get(grant_digest) != self._parts.judge.revisions:
             await self._ask_again(job, presence, grant_digest)
         given = 0
 
         def extend(current: StoredJob) -> tuple[StoredJob, tuple[Operation, ...]]:
             nonlocal given
-            _check_held(current, presence.runner.spiffe_id, grant_digest)
+            check_held(current, presence.runner.spiffe_id, grant_digest)
             if current.lease is None or current.life.state not in (State.DISPATCHING, State.RUNNING):
                 raise LeaseLost
             lease, given = current.lease.renew(now_ns=self._parts.clock(), lease_seconds=self._parts.lease_seconds)
@@ -163,8 +141,10 @@ class Dispatch:
 
     async def _run(self) -> None:
         while True:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), sweep_seconds)
+                async with asyncio.timeout(sweep_seconds):
+                    await self._wake.wait()
             self._wake.clear()
             self._start_claims()
             await self._guard(self._sweep())
@@ -255,103 +235,27 @@ class Dispatch:
                 return contender
         return None
 
-    # --- one claim: permit, leaf, grant, offer -------------------------------------------------------------------
-
     async def _offer(self, job: StoredJob, contender: Contender, presence: Presence) -> None:
-        dossier = await self._lives.dossier(job)
-        wrap = await self._open_wrap(job, contender)
-        passage = await self._recheck(job, dossier, presence, contender.kid)
-        written = await self._lives.step(
-            job.key,
-            Claimed(spiffe_id=contender.spiffe_id),
-            operations=(
-                InsertDecision(decision=stored_decision(passage.record, passage.signed, passage.body, dossier.facts)),
-            ),
-            leaf="decision.dispatched",
-            record=passage.record.digest,
-            body=passage.body.digest,
-            permit=passage.permit.digest,
-        )
-        logged = written.logged[0]
-        signed_grant = await self._grant(written.jobs[0], contender, presence, passage, logged)
-        offer = offer_message(
-            dossier.documents, permit=passage.signed_permit, grant=signed_grant, decision=logged, wrap=wrap
-        )
-        try:
-            presence.send(offer)
-        except Unavailable:
-            fence = _held_by(presence, hashlib.sha256(signed_grant.payload).digest())
-            await self._lives.step(job.key, AttemptLost(reason="RUNNER_GONE"), fence=fence)
+        grant_digest = await self._offering.offer(job, contender, presence)
+        self._revisions[grant_digest] = self._parts.judge.revisions
 
-    async def _recheck(self, job: StoredJob, dossier: Dossier, presence: Presence, kid: bytes) -> Passage:
-        prepared = dossier.prepared_for(kid)
-        return await self._parts.judge.recheck(
-            dossier.facts,
-            dossier.requester,
-            presence.runner,
-            prepared=prepared.body,
-            prepared_digest=prepared.digest,
-            manifest_digest=job.manifest_digest,
-            tenant_id=job.key.tenant_id,
-        )
-
-    async def _grant(
-        self, job: StoredJob, contender: Contender, presence: Presence, passage: Passage, logged: Logged
-    ) -> Signed:
-        unsigned = Grant(
-            payload=b"",
-            manifest_digest=job.manifest_digest,
-            attempt=job.life.attempt,
-            spiffe_id=contender.spiffe_id,
-            kid=contender.kid,
-            permit_digest=passage.permit.digest,
-            checkpoint=logged.checkpoint.encode(),
-            issued_ns=self._parts.clock(),
-        )
-        grant, signed = statements.GRANT.sign(unsigned, self._parts.signer)
-
-        def hold(current: StoredJob) -> tuple[StoredJob, tuple[Operation, ...]]:
-            if current.life.attempt != grant.attempt or current.life.state is not State.DISPATCHING:
-                raise IllegalTransition(detail="the job went on before its grant")
-            lease = grant_lease(
-                attempt=grant.attempt,
-                spiffe_id=grant.spiffe_id,
-                grant_digest=grant.digest,
-                permit_until_ns=passage.permit.valid_until_ns,
-                now_ns=self._parts.clock(),
-                lease_seconds=self._parts.lease_seconds,
-            )
-            attempt = _stored_attempt(current, contender, presence, passage, grant, signed)
-            return replace(current, lease=lease), (InsertAttempt(attempt=attempt),)
-
-        await self._lives.amend(job.key, hold)
-        self._revisions[grant.digest] = self._parts.judge.revisions
-        return signed
-
-    async def _open_wrap(self, job: StoredJob, contender: Contender) -> bytes:
-        sealed = await self._parts.store.wrap(job.key, contender.kid)
-        if sealed is None:
-            raise RunnerDenied("The wrap for this runner is gone.")
-        try:
-            return await asyncio.to_thread(self._parts.wraps.open, job.key, sealed)
-        except WrapGone as error:
-            raise RunnerDenied("The wrap for this runner is gone.") from error
+    # --- leases --------------------------------------------------------------------------------------------------
 
     async def _ask_again(self, job: StoredJob, presence: Presence, grant_digest: bytes) -> None:
         current = job.life.current
         if current is None:
             raise LeaseLost
         try:
-            await self._recheck(job, await self._lives.dossier(job), presence, current.kid)
+            await self._offering.recheck(job, presence, current.kid)
         except PolicyDenied:
-            await self._lives.step(job.key, RenewalDenied(), fence=_held_by(presence, grant_digest))
+            await self._lives.step(job.key, RenewalDenied(), fence=held_by(presence, grant_digest))
             raise LeaseLost from None
         self._revisions[grant_digest] = self._parts.judge.revisions
 
     async def _lost(self, presence: Presence, grant_digest: bytes, *, reason: str) -> None:
         job = self._lives.of_grant(grant_digest)
         event: Event = AttemptClosed() if job.life.state is State.CANCELLING else AttemptLost(reason=reason)
-        await self._lives.step(job.key, event, fence=_held_by(presence, grant_digest))
+        await self._lives.step(job.key, event, fence=held_by(presence, grant_digest))
 
     # --- what follows a step -------------------------------------------------------------------------------------
 
@@ -396,39 +300,8 @@ class Dispatch:
             self._parts.metrics.task_failures.inc()
 
 
-def _stored_attempt(
-    job: StoredJob, contender: Contender, presence: Presence, passage: Passage, grant: Grant, signed: Signed
-) -> StoredAttempt:
-    shown = presence.runner.presented
-    return StoredAttempt(
-        key=job.key,
-        attempt=grant.attempt,
-        spiffe_id=contender.spiffe_id,
-        jurisdiction=contender.jurisdiction,
-        kid=contender.kid,
-        grant_digest=grant.digest,
-        decision_digest=passage.record.digest,
-        permit=signed_to_bytes(passage.signed_permit),
-        grant=signed_to_bytes(signed),
-        chain=shown.chain,
-        status=signed_to_bytes(shown.status),
-        ownership=signed_to_bytes(shown.ownership),
-        card=signed_to_bytes(shown.card),
-    )
-
-
 def _pause(before: StoredJob, after: StoredJob) -> float:
     """Attempts are spaced: the more were lost, the longer the next one waits."""
     if before.life.state not in (State.DISPATCHING, State.RUNNING):
         return 0.0
     return float(min(attempt_pause_seconds * 2 ** (after.life.attempt - 1), attempt_pause_seconds_max))
-
-
-def _held_by(presence: Presence, grant_digest: bytes) -> Fence:
-    return lambda job: _check_held(job, presence.runner.spiffe_id, grant_digest)
-
-
-def _check_held(job: StoredJob, spiffe_id: str, grant_digest: bytes) -> None:
-    lease = job.lease
-    if lease is None or (lease.grant_digest, lease.spiffe_id) != (grant_digest, spiffe_id):
-        raise LeaseLost

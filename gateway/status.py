@@ -32,7 +32,6 @@ _BY_REASON: Final[dict[str, grpc.StatusCode]] = {
     "JOB_ID_TAKEN": grpc.StatusCode.ALREADY_EXISTS,
     "LEASE_LOST": grpc.StatusCode.ABORTED,
     "ETAG_MISMATCH": grpc.StatusCode.ABORTED,
-    "ETAG_MISMATCH": grpc.StatusCode.ABORTED,
     "POLICY_REVISION_CHANGED": grpc.StatusCode.ABORTED,
     "QUOTA_EXCEEDED": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "NO_CAPACITY_IN_PERMITTED_JURISDICTION": grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -30,6 +30,7 @@ from tests.fixtures.runner_double import RunnerDouble, active, renewal
 pytestmark = ON_ITS_LOOP
 
 HOUR = 3600
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -42,8 +43,7 @@ async def refused(runner: RunnerDouble, *messages: pb.AttachRequest) -> str:
     """The reason that a stream which begins so is ended with."""
     stream = runner.stream(*messages)
     with pytest.raises(CarnetError) as caught:
-        while True:
-            await stream.hear()
+        await stream.await_item("nothing")
     return caught.value.reason
 
 
@@ -214,9 +214,7 @@ async def test_messages_out_of_order_or_of_nothing_end_the_stream(runner: Runner
     await brings_a_job_home(runner)
 
 
-async def test_a_stream_that_never_shows_papers_is_ended(
-    runner: RunnerDouble, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_that_never_shows_papers_is_ended(runner: RunnerDouble, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runners, "opening_seconds_max", 0.2)
     assert await refused(runner) == "ENVELOPE_MALFORMED"
     await brings_a_job_home(runner)
@@ -226,8 +224,7 @@ async def test_a_second_stream_takes_the_place_of_the_first(runner: RunnerDouble
     first = await runner.attach()
     await brings_a_job_home(runner)  # over a second stream
     with pytest.raises(EOFError):
-        while True:
-            await first.hear()
+        await first.await_item("nothing")
 
 
 async def test_a_card_that_claims_everything_costs_nobody_anything(runner: RunnerDouble) -> None:
@@ -245,20 +242,28 @@ async def test_a_card_that_claims_everything_costs_nobody_anything(runner: Runne
 
 
 async def test_a_runner_that_floods_and_never_reads_is_let_go(
-    runner: RunnerDouble, monkeypatch: pytest.MonkeyPatch
+    gateway_process: GatewayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asks for time under grants of nobody: each is answered, and nobody reads the answers."""
     monkeypatch.setattr(runners, "unread_seconds_max", 0.2)
-    stream = await runner.attach()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    stream.say(*(renewal(number.to_bytes(32), 1) for number in range(20_000)))
-    async with RunnerDouble(runner.gateway, 1) as honest:
-        await brings_a_job_home(honest)
-    async with asyncio.timeout(30):
-        await stream.call.code()  # it ended, and nothing of it was read
-    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown_kib < 64 * 1024, "what it does not read is bounded"
-    await brings_a_job_home(runner)
+    async with RunnerDouble(gateway_process, options=SMALL_WINDOW) as runner:
+        stream = await runner.attach()
+        stream.say(*(renewal(number.to_bytes(32), 1) for number in range(20_000)))
+        async with RunnerDouble(gateway_process, 1) as honest:
+            await brings_a_job_home(honest)
+        async with ClientDouble(gateway_process) as client, asyncio.timeout(30):
+            while runner.name in await known(client):
+                await asyncio.sleep(0.1)
+        grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert grown_kib < 64 * 1024, "what it does not read is bounded"
+        await brings_a_job_home(runner)
+
+
+async def known(client: ClientDouble) -> set[str]:
+    """Every runner that the gateway speaks of."""
+    prepared = await client.client.prepare(facts())
+    return {r.spiffe_id for r in prepared.runners} | {r.runner for r in prepared.rejected}
 
 
 async def test_a_flood_from_one_that_reads_is_answered_in_order_and_starves_nobody(runner: RunnerDouble) -> None:

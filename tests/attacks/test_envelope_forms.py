@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from carnet import inbox, proof
+from carnet import proof
 from carnet.core import hybrid, limits, segment
 from carnet.core.envelope import (
     HybridPrivateKey,
@@ -110,7 +111,7 @@ def test_a_key_with_a_low_order_share_is_not_sealed_to(name: str, monkeypatch: p
     monkeypatch.setattr(
         hybrid,
         "_public",
-        lambda mlkem, x25519: (hybrid.MLKEM768PublicKey.from_public_bytes(mlkem), x25519),
+        lambda mlkem, x25519: (MLKEM768PublicKey.from_public_bytes(mlkem), x25519),
     )
     assert HybridPublicKey(weak).kid != PRIVATE.kid
     assert X25519PublicKey.from_public_bytes(LOW_ORDER[name])
@@ -140,7 +141,7 @@ def test_a_key_of_another_size_is_refused(size: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(limits, "hybrid_public_bytes", size)
     monkeypatch.setattr(
         hybrid, "_public", lambda mlkem, rest: hpke.MLKEM768X25519PublicKey(
-            hybrid.MLKEM768PublicKey.from_public_bytes(mlkem),
+            MLKEM768PublicKey.from_public_bytes(mlkem),
             X25519PublicKey.from_public_bytes((rest + b"\0")[:32]),
         )
     )  # fmt: skip
@@ -257,7 +258,7 @@ def test_a_segment_of_results_that_never_ends_is_refused(
     with pytest.raises(StatementInvalid, match="too large"):
         feed(6)
     # Control: with no bound the gateway fills the client's memory.
-    monkeypatch.setattr(inbox.limits, "segment_bytes", 2**60)
+    monkeypatch.setattr(limits, "segment_bytes", 2**60)
     assert feed(6) == 6 * 2**20
 
 

@@ -102,6 +102,7 @@ def by_another_log(told: Told, honest: runners_pb2.Offer) -> runners_pb2.Offer:
     signed = resigned(statements.GRANT, grant, told.parties.voice.signer, checkpoint=logged.checkpoint.encode())
     honest.grant.CopyFrom(signed_to_proto(signed))
     honest.decision.CopyFrom(logged_to_proto(logged))
+    assert told.held.dispatched is not None
     told.held.dispatched = replace(told.held.dispatched, grant=statements.GRANT.parse(signed.payload))
     return honest
 
@@ -487,6 +488,7 @@ async def test_an_offer_that_was_taken_is_not_taken_again(
             await double.until_attached(runner)
             await double.offer(held, runner)
             await double.until(lambda: held.done.is_set() and runner.name in double.free)
+            assert held.dispatched is not None
             message = parties.voice.offer(held.job, runner, held.dispatched)
             held.done.clear()
             double.free.clear()
@@ -547,7 +549,7 @@ def test_a_manifest_from_a_clock_five_minutes_off_is_refused(
     manifest = job.manifest
     now_ns = time.time_ns()
     made = now_ns - minutes * 60 * SECOND  # the runner's clock is behind, or the manifest ended five minutes ago
-    times = {
+    times: dict[str, Any] = {
         -5: {"created_ns": made, "not_after_ns": made + 3600 * SECOND},
         5: {"created_ns": made - 3600 * SECOND, "not_after_ns": made},
     }[minutes]

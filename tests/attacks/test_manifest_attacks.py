@@ -27,6 +27,7 @@ from carnet.core.errors import (
 )
 from carnet.core.job import Addendum, Manifest, Recipient, check_facts
 from carnet.core.keyset import TenantKeySet
+from carnet.core.runner import Isolation
 from carnet.core.statement import Signed, Signer, VerifyingKey
 from carnet.outbox import SealedJob, allowed_places
 from carnet.v1 import statements_pb2
@@ -290,7 +291,7 @@ def test_a_recipient_that_the_decision_did_not_name_is_refused(parties: Parties)
         ({"image": "sha256:" + "66" * 32}, "image"),
         ({"seconds_max": 3600}, "seconds"),
         ({"attempts_max": 8}, "attempts"),
-        ({"isolation_min": jobs.Isolation.PROCESS}, "isolation_min"),
+        ({"isolation_min": Isolation.PROCESS}, "isolation_min"),
         ({"facts_digest": bytes(32)}, "facts_digest"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -13,6 +13,7 @@ import pytest
 
 from carnet import proof, statements
 from carnet.core.certificate import LeafKind, read_leaf
+from carnet.core.credential import judge_chain
 from carnet.core.envelope import result_key, unwrap_result_root, wrap_result_root
 from carnet.core.errors import (
     CarnetError,
@@ -169,7 +170,7 @@ def test_an_outcome_that_commits_to_another_receipt_is_refused(case: Case, monke
 
 def test_a_result_that_is_sealed_to_another_key_is_not_opened(case: Case) -> None:
     thief = HybridPrivateKey.from_seed(bytes(range(32)))
-    names = {
+    names: dict[str, Any] = {
         "manifest_digest": case.held.job.manifest.digest,
         "grant_digest": signed_from_proto(case.file.grant).digest,
         "spiffe_id": case.parties.runners["FR"].name,
@@ -203,7 +204,7 @@ def test_a_receipt_under_a_leaf_that_had_expired_is_refused(case: Case, monkeypa
     with pytest.raises(CredentialInvalid):
         case.verify()
     # Control: judged at the wrong time the chain is good.
-    judge = proof.judge_chain
+    judge = judge_chain
     monkeypatch.setattr(
         proof, "judge_chain", lambda chain, anchors, now_ns: judge(chain, anchors, now_ns=time.time_ns())
     )
@@ -321,7 +322,7 @@ def test_a_result_is_fenced_out(
     changes: dict[str, Any], now_ns: int, parties: Parties, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = leased(parties)
-    said = {"attempt": 2, "spiffe_id": lease.spiffe_id, "grant_digest": OTHER} | changes
+    said: dict[str, Any] = {"attempt": 2, "spiffe_id": lease.spiffe_id, "grant_digest": OTHER} | changes
     with pytest.raises(LeaseLost):
         lease.check_fence(**said, now_ns=now_ns)
     lease.check_fence(attempt=2, spiffe_id=lease.spiffe_id, grant_digest=OTHER, now_ns=1)

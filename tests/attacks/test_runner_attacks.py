@@ -8,7 +8,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,22 +19,23 @@ from carnet.core import limits
 from carnet.core.errors import CarnetError, EnvelopeUnopened
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState
-from carnet.core.receipt import ExitClass, ResultObject
+from carnet.core.receipt import ResultObject
 from carnet.core.runner import Isolation
 from carnet.core.statement import Signer
 from carnet.rpc import calling
+from carnet.v1 import jobs_pb2, statements_pb2
 from carnet.v1 import runners_pb2 as pb
-from carnet.v1 import statements_pb2
 from carnet.wire import signed_to_proto
 from gateway import deliveries
 from gateway.blobs import BlobStore, Result, ResultUpload
 from tests.fixtures.client_double import ClientDouble
-from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, World, gateway_of, until
-from tests.fixtures.runner_double import Attached, Part, RunnerDouble, Work, renewal, segment
+from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, World, gateway_of
+from tests.fixtures.runner_double import Attached, Part, RunnerDouble, Work, segment
 
 pytestmark = ON_ITS_LOOP
 
 MARK = b"of no digest"
+LOST = statements_pb2.EXIT_CLASS_INFRA_LOST
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -50,7 +51,7 @@ class Scene:
     client: ClientDouble
     runner: RunnerDouble
     attached: Attached
-    names: tuple[str, str]
+    names: tuple[str, ...]
     work: Work
     beside: Work
 
@@ -66,21 +67,26 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene_of(client: ClientDouble, index: int = 0) -> AsyncIterator[Scene]:
-    async with RunnerDouble(client.gateway, index) as runner:
+async def scene_of(client: ClientDouble, *, jobs: int = 2) -> AsyncIterator[Scene]:
+    async with RunnerDouble(client.gateway) as runner:
         attached = await runner.attach()
-        names = (await client.submitted(), await client.submitted())
+        names = tuple([await client.submitted() for _ in range(jobs)])
         works = [runner.attempt(await attached.offer()) for _ in names]
         for work in works:
             assert (await runner.renew(attached, work.grant.digest)).HasField("renewed")
-        yield Scene(
-            client=client, runner=runner, attached=attached, names=names, work=works[0], beside=works[1]
-        )
+        yield Scene(client=client, runner=runner, attached=attached, names=names, work=works[0], beside=works[-1])
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def scene(client: ClientDouble) -> AsyncIterator[Scene]:
     async with scene_of(client) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def single(client: ClientDouble) -> AsyncIterator[Scene]:
+    """A scene with one job."""
+    async with scene_of(client, jobs=1) as found:
         yield found
 
 
@@ -95,12 +101,12 @@ async def refused(scene: Scene, parts: list[Part]) -> str:
 
 # --- deliveries ---------------------------------------------------------------------------------------------------
 
-Forge = Callable[[RunnerDouble, Work, Work], list[Part]]
+Forge = Callable[[RunnerDouble, Work], list[Part]]
 
 
 def with_receipt(**changes: Any) -> Forge:
     """An honest delivery, but for what its receipt says."""
-    return lambda runner, work, _: runner.honest(work, **changes)
+    return lambda runner, work: runner.honest(work, **changes)
 
 
 def opened(runner: RunnerDouble, work: Work, **changes: Any) -> list[Part]:
@@ -108,7 +114,7 @@ def opened(runner: RunnerDouble, work: Work, **changes: Any) -> list[Part]:
     return [runner.opening(runner.attempt(work.offer, **changes))]
 
 
-def without_final(runner: RunnerDouble, work: Work, _: Work) -> list[Part]:
+def without_final(runner: RunnerDouble, work: Work) -> list[Part]:
     opening, record, _final, *segments, _receipt = runner.honest(work)
     results = results_of(runner, work)
     return [opening, record, *segments, runner.receipt(work, results, log_records=1)]
@@ -119,46 +125,45 @@ def results_of(runner: RunnerDouble, work: Work) -> tuple[ResultObject, ...]:
     return parsed.results
 
 
-def renamed(runner: RunnerDouble, work: Work, _: Work) -> list[Part]:
+def renamed(runner: RunnerDouble, work: Work) -> list[Part]:
     """The receipt names other digests than those of what was sent."""
     honest = runner.honest(work)
     other = (ResultObject(id=0, size=3, segment_digests=(bytes(32),)),)
     return [*honest[:-1], runner.receipt(work, other, log_records=2)]
 
 
-def withheld(runner: RunnerDouble, work: Work, _: Work) -> list[Part]:
+def withheld(runner: RunnerDouble, work: Work) -> list[Part]:
     """The receipt names results of which the last was never sent."""
     honest = runner.honest(work)
     return [*honest[:-2], honest[-1]]
 
 
-def posing(runner: RunnerDouble, work: Work, _: Work) -> list[Part]:
+def posing(runner: RunnerDouble, work: Work) -> list[Part]:
     """A Start in the place of the receipt: the same key signed it."""
     return [*runner.honest(work)[:-1], Part(receipt=signed_to_proto(work.signed_start))]
 
 
 def records(*numbers: int) -> Forge:
-    return lambda runner, work, _: [runner.opening(work), *(work.record(number) for number in numbers)]
+    return lambda runner, work: [runner.opening(work), *(work.record(number) for number in numbers)]
 
 
 def record(**changes: Any) -> Forge:
-    return lambda runner, work, _: [runner.opening(work), work.record(0, **changes)]
+    return lambda runner, work: [runner.opening(work), work.record(0, **changes)]
 
 
-def ended_twice(runner: RunnerDouble, work: Work, _: Work) -> list[Part]:
+def ended_twice(runner: RunnerDouble, work: Work) -> list[Part]:
     return [*runner.honest(work)[:3], work.record(2)]
 
 
 DELIVERIES: dict[str, tuple[Forge, str]] = {
-    "nothing": (lambda r, w, _: [Part()], "FIELD_INVALID"),
-    "no opening": (lambda r, w, _: [w.record(0)], "ENVELOPE_MALFORMED"),
-    "two openings": (lambda r, w, _: [r.opening(w), r.opening(w)], "ENVELOPE_MALFORMED"),
-    "a grant of nobody": (lambda r, w, _: [r.opening(w, grant_digest=secrets.token_bytes(32))], "LEASE_LOST"),
-    "another job's Start": (lambda r, w, b: [r.opening(w, start=signed_to_proto(b.signed_start))], "STATEMENT_INVALID"),
-    "a Start by another key": (lambda r, w, _: opened(r, w, by=Signer.generate()), "SIGNATURE_INVALID"),
-    "another runner's Start": (lambda r, w, _: opened(r, w, spiffe_id=r.name[:-1] + "0"), "STATEMENT_INVALID"),
-    "a Start of another manifest": (lambda r, w, _: opened(r, w, manifest_digest=bytes(32)), "STATEMENT_INVALID"),
-    "a Start with a short wrap": (lambda r, w, b: [r.opening(w, start=cut(r, w))], "STATEMENT_INVALID"),
+    "nothing": (lambda r, w: [Part()], "FIELD_INVALID"),
+    "no opening": (lambda r, w: [w.record(0)], "ENVELOPE_MALFORMED"),
+    "two openings": (lambda r, w: [r.opening(w), r.opening(w)], "ENVELOPE_MALFORMED"),
+    "a grant of nobody": (lambda r, w: [r.opening(w, grant_digest=secrets.token_bytes(32))], "LEASE_LOST"),
+    "a Start by another key": (lambda r, w: opened(r, w, by=Signer.generate()), "SIGNATURE_INVALID"),
+    "another runner's Start": (lambda r, w: opened(r, w, spiffe_id=r.name[:-1] + "0"), "STATEMENT_INVALID"),
+    "a Start of another manifest": (lambda r, w: opened(r, w, manifest_digest=bytes(32)), "STATEMENT_INVALID"),
+    "a Start with a short wrap": (lambda r, w: [r.opening(w, start=cut(r, w))], "STATEMENT_INVALID"),
     "a gap in the log": (records(0, 2), "FIELD_INVALID"),
     "a log that begins in the middle": (records(5), "FIELD_INVALID"),
     "a log that begins beyond all numbers": (record(numbered=2**64 - 1), "FIELD_INVALID"),
@@ -171,19 +176,19 @@ DELIVERIES: dict[str, tuple[Forge, str]] = {
     "a log without its end": (without_final, "STATEMENT_INVALID"),
     "a log that is shorter than was sent": (with_receipt(log_records=1), "STATEMENT_INVALID"),
     "a log that is longer than was sent": (with_receipt(log_records=3), "STATEMENT_INVALID"),
-    "a result out of bounds": (lambda r, w, _: [r.opening(w), segment(1025, MARK)], "FIELD_INVALID"),
-    "a result before the first": (lambda r, w, _: [r.opening(w), segment(1, MARK)], "ENVELOPE_MALFORMED"),
+    "a result out of bounds": (lambda r, w: [r.opening(w), segment(1025, MARK)], "FIELD_INVALID"),
+    "a result before the first": (lambda r, w: [r.opening(w), segment(1, MARK)], "ENVELOPE_MALFORMED"),
     "a result that begins in its middle": (
-        lambda r, w, _: [r.opening(w), segment(0, MARK, offset=1)],
+        lambda r, w: [r.opening(w), segment(0, MARK, offset=1)],
         "ENVELOPE_MALFORMED",
     ),
     "a result from beyond all places": (
-        lambda r, w, _: [r.opening(w), segment(0, MARK, offset=2**64 - 1)],
+        lambda r, w: [r.opening(w), segment(0, MARK, offset=2**64 - 1)],
         "ENVELOPE_MALFORMED",
     ),
-    "a segment that is skipped": (lambda r, w, _: [r.opening(w), segment(0, MARK, index=1)], "ENVELOPE_MALFORMED"),
+    "a segment that is skipped": (lambda r, w: [r.opening(w), segment(0, MARK, index=1)], "ENVELOPE_MALFORMED"),
     "a chunk that is too large": (
-        lambda r, w, _: [r.opening(w), segment(0, bytes(limits.chunk_bytes_max + 1))],
+        lambda r, w: [r.opening(w), segment(0, bytes(limits.chunk_bytes_max + 1))],
         "FIELD_INVALID",
     ),
     "results of other digests": (renamed, "STATEMENT_INVALID"),
@@ -216,8 +221,14 @@ def cut(runner: RunnerDouble, work: Work) -> statements_pb2.SignedStatement:
 
 
 @pytest.mark.parametrize(("forge", "reason"), DELIVERIES.values(), ids=DELIVERIES.keys())
-async def test_a_delivery_of(scene: Scene, forge: Forge, reason: str) -> None:
-    assert await refused(scene, forge(scene.runner, scene.work, scene.beside)) == reason
+async def test_a_delivery_of(single: Scene, forge: Forge, reason: str) -> None:
+    assert await refused(single, forge(single.runner, single.work)) == reason
+    await single.brought_home(single.work)
+
+
+async def test_a_start_of_the_job_beside_it_is_refused(scene: Scene) -> None:
+    swapped = signed_to_proto(scene.beside.signed_start)
+    assert await refused(scene, [scene.runner.opening(scene.work, start=swapped)]) == "STATEMENT_INVALID"
     await scene.brought_home(scene.work, scene.beside)
 
 
@@ -288,7 +299,7 @@ async def test_an_endless_log_ends_at_its_bound_of(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(limits, bound, value)
-        parts = records(*range(64))(scene.runner, scene.work, scene.beside)
+        parts = records(*range(64))(scene.runner, scene.work)
         assert await refused(scene, parts) == "QUOTA_EXCEEDED"
     await scene.brought_home(scene.beside)
 
@@ -340,7 +351,7 @@ async def test_another_runner_can_do_nothing_under_a_grant_that_is_not_its_own(s
         assert revoked.revoked.reason == "LEASE_LOST"
         attached.say(
             pb.AttachRequest(refused=pb.AttachRequest.OfferRefused(grant_digest=digest, reason="RUNNER_DRAINING")),
-            pb.AttachRequest(ended=pb.AttachRequest.Ended(grant_digest=digest, exit_class=ExitNumber)),
+            pb.AttachRequest(ended=pb.AttachRequest.Ended(grant_digest=digest, exit_class=LOST)),
         )
         await thief.renew(attached, digest, 2)  # so the two before it were heard
         refusals: list[Any] = [
@@ -358,9 +369,6 @@ async def test_another_runner_can_do_nothing_under_a_grant_that_is_not_its_own(s
     assert (await scene.runner.renew(scene.attached, digest, 2)).HasField("renewed")
     assert await scene.runner.fetch(digest)
     await scene.brought_home(scene.work, scene.beside)
-
-
-ExitNumber = statements_pb2.EXIT_CLASS_INFRA_LOST
 
 
 async def test_an_earlier_attempt_can_not_deliver_once_a_later_one_began(client: ClientDouble) -> None:
@@ -391,14 +399,8 @@ async def test_an_earlier_attempt_can_not_deliver_once_a_later_one_began(client:
         await late.finish(new)
         outcome = await client.client.result(name)
         assert outcome.receipt.receipt.attempt == 2
-        events = await client.items("WatchJob", client_watch(name))
+        events = await client.items("WatchJob", jobs_pb2.WatchJobRequest(name=name))
         assert not any("pwned" in item.event.reason for item in events), "a runner writes no text for the owner"
-
-
-def client_watch(name: str) -> Any:
-    from carnet.v1 import jobs_pb2
-
-    return jobs_pb2.WatchJobRequest(name=name)
 
 
 async def test_an_expired_grant_delivers_and_fetches_nothing(world: World, policy_url: str) -> None:
@@ -432,7 +434,7 @@ async def test_a_receipt_for_a_job_that_has_ended_is_late_and_nothing_else(scene
     name = scene.name_of(scene.work)
     await scene.client.client.cancel(name)
     scene.attached.say(
-        pb.AttachRequest(ended=pb.AttachRequest.Ended(grant_digest=scene.work.grant.digest, exit_class=ExitNumber))
+        pb.AttachRequest(ended=pb.AttachRequest.Ended(grant_digest=scene.work.grant.digest, exit_class=LOST))
     )
     async with asyncio.timeout(10):
         while not (await scene.client.client.job(name)).state.terminal:

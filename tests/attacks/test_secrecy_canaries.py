@@ -37,10 +37,12 @@ async def test_nothing_of_a_job_is_in_the_gateways_state_log_metrics_or_errors(
     parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     roots: list[bytes] = []
-    wrap_root = outbox.wrap_root
-    monkeypatch.setattr(
-        outbox, "wrap_root", lambda public, root, **names: roots.append(bytes(root)) or wrap_root(public, root, **names)
-    )
+
+    def noting(public: HybridPublicKey, root: bytearray, **names: Any) -> bytes:
+        roots.append(bytes(root))
+        return envelope.wrap_root(public, root, **names)
+
+    monkeypatch.setattr(outbox, "wrap_root", noting)
     parties.mint()
     runner, state = parties.runners["FR"], tmp_path / "gateway"
     places = [state, tmp_path / "runner", parties.directory / "outbox"]

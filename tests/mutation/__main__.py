@@ -1,7 +1,7 @@
 """`python -m tests.mutation [--sample N] [--record] [MODULE ...]`: does a mistake in the core turn a test red?
 
-One JSON object a line: each survivor that is not known as equivalent, then each module's score, then the total. The exit
-code is 1 where a module is under 0.95 or the list of equivalents is stale. `--record` writes the lines to
+One JSON object a line: each survivor that is not known as equivalent, then each module's score, then the total. The
+exit code is 1 where a module is under 0.95 or the list of equivalents is stale. `--record` writes the lines to
 `tests/mutation/score.jsonl`; `--sample N` tries N mutants of all, always the same ones.
 """
 

@@ -1,6 +1,6 @@
 """Mutants: one source file with one small mistake in it, for each mistake that a person could make there.
 
-- `mutants(module, source)` lists them in the order of the file; `Mutant.code()` compiles one. Nothing is written to disk.
+- `mutants(module, source)` lists them in the order of the file; `Mutant.code()` compiles one. Nothing is written.
 - A mutant is named by the module, the text of its line and the change; the name outlives edits of other lines. The
   second of the same name ends in `#2`.
 - Left alone: annotations, decorators, base classes, docstrings, imports, asserts (they speak to the type checker), type

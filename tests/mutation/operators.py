@@ -186,6 +186,10 @@ def _is_pairs(node: ast.Compare) -> bool:
 
 def _without(node: ast.AST, i: int) -> ast.expr:
     if isinstance(node, ast.Set):
-        return ast.Set([*node.elts[:i], *node.elts[i + 1 :]]) if len(node.elts) > 1 else ast.parse("set()", mode="eval").body
+        return (
+            ast.Set([*node.elts[:i], *node.elts[i + 1 :]])
+            if len(node.elts) > 1
+            else ast.parse("set()", mode="eval").body
+        )
     assert isinstance(node, ast.Tuple | ast.List)
     return type(node)([*node.elts[:i], *node.elts[i + 1 :]], ast.Load())

@@ -19,7 +19,16 @@ def changes(source: str) -> list[str]:
     [
         ("x = a < b", ["comparison: a < b -> a <= b", "comparison: a < b -> a >= b"]),
         ("x = a is None", ["comparison: a is None -> a is not None"]),
-        ("x = a and b", ["connective: a and b -> a or b", "condition: a and b -> b", "condition: a and b -> a"]),
+        (
+            "x = a and b",
+            [
+                "connective: a and b -> a or b",
+                "condition: a and b -> b",
+                "condition: a and b -> a",
+                "negation: a -> not a",
+                "negation: b -> not b",
+            ],
+        ),
         ("x = not a", ["negation: not a -> a"]),
         ("x = 7", ["number: 7 -> 8", "number: 7 -> 6"]),
         ("x = -n", ["number: -n -> n"]),

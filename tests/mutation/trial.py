@@ -164,7 +164,7 @@ def _be_child(work: Callable[[], bytes], writer: int) -> NoReturn:
         for number in (0, 1, 2):
             os.dup2(quiet, number)
         _write(writer, work())
-    except BaseException:
+    except BaseException:  # noqa: BLE001  (the root of a child: what ended it is what it says)
         _write(writer, traceback.format_exc().encode())
     finally:
         os._exit(0)

@@ -54,8 +54,7 @@ def test_attack_a_log_with_a_gap_a_repeat_or_more_after_its_end(parties: Parties
     for wrong in (found[1:], [found[0], found[0]], [*found, found[-1]]):
         opened = attempt(parties, recorded[0])
         with pytest.raises(StatementInvalid):
-            for record in wrong:
-                opened.open(record)
+            [opened.open(record) for record in wrong]
 
 
 def test_attack_a_record_of_another_job(parties: Parties, recorded: tuple[Held, ...]) -> None:

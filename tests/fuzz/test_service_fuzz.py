@@ -1,0 +1,188 @@
+"""Any bytes to any method of a running gateway, over TLS with real credentials: a typed status, and bounded memory.
+
+Never UNKNOWN and never INTERNAL: those are the gateway's own failures. After each storm the same gateway still brings an
+honest job home, and nothing of the storm is left.
+"""
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carnet.v1 import jobs_pb2, runners_pb2
+from tests.fixtures.client_double import ClientDouble, facts, hostile_addition, submission
+from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, bounded
+from tests.fixtures.listener import reason_of
+from tests.fixtures.runner_double import RunnerDouble, active, renewal
+from tests.fuzz.shapes import messages, mutated
+
+pytestmark = ON_ITS_LOOP
+
+NAME = "tenants/" + "0a" * 16 + "/jobs/" + "0b" * 16
+NEVER = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED})
+call_seconds = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method, the message that it takes, and honest bytes of one."""
+
+    path: str
+    message: type[Message]
+    streams_in: bool = False
+    streams_out: bool = False
+
+
+METHODS = {
+    name: Method(path=f"/carnet.v1.{name.replace('.', '/')}", message=message, streams_in=into, streams_out=out)
+    for name, message, into, out in (
+        ("Jobs.PrepareJob", jobs_pb2.PrepareJobRequest, False, False),
+        ("Jobs.SubmitJob", jobs_pb2.SubmitJobRequest, True, False),
+        ("Jobs.GetJob", jobs_pb2.GetJobRequest, False, False),
+        ("Jobs.ListJobs", jobs_pb2.ListJobsRequest, False, False),
+        ("Jobs.CancelJob", jobs_pb2.CancelJobRequest, False, False),
+        ("Jobs.WatchJob", jobs_pb2.WatchJobRequest, False, True),
+        ("Jobs.FetchResult", jobs_pb2.FetchResultRequest, False, True),
+        ("Jobs.AddRecipients", jobs_pb2.AddRecipientsRequest, False, False),
+        ("Runners.Attach", runners_pb2.AttachRequest, True, True),
+        ("Runners.FetchPayload", runners_pb2.FetchPayloadRequest, False, True),
+        ("Runners.DeliverResult", runners_pb2.DeliverResultRequest, True, True),
+    )
+}
+
+
+@dataclass(kw_only=True)
+class Peers:
+    """A client and a runner with real credentials, and honest requests of each method."""
+
+    client: ClientDouble
+    runner: RunnerDouble
+    honest: dict[str, list[bytes]]
+
+    async def send(self, name: str, parts: list[bytes]) -> str:
+        """How a call with these bytes ended: OK, or the reason; a status of its own where gRPC itself refused."""
+        method = METHODS[name]
+        channel = self.client._channel if name.startswith("Jobs.") else self.runner._channel
+        kind = {
+            (False, False): channel.unary_unary,
+            (False, True): channel.unary_stream,
+            (True, False): channel.stream_unary,
+            (True, True): channel.stream_stream,
+        }[method.streams_in, method.streams_out]
+        asked: Any = _each(parts) if method.streams_in else parts[0]
+        call = kind(method.path)(asked, timeout=call_seconds, metadata=self.client.metadata)
+        try:
+            if method.streams_out:
+                async for _ in call:
+                    pass
+            else:
+                await call
+        except grpc.aio.AioRpcError as error:
+            assert error.code() not in NEVER, f"{error.code()}: {error.details()}"
+            assert error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+            return reason_of(error)
+        return "OK"
+
+    async def a_job_comes_home(self) -> None:
+        """The control: the gateway still does its work."""
+        attached = await self.runner.attach()
+        name = await self.client.submitted()
+        await self.runner.finish(self.runner.attempt(await attached.offer()))
+        assert (await self.client.client.result(name)).succeeded
+        await attached.close()
+
+
+async def _each(parts: list[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def peers(gateway_process: GatewayProcess) -> AsyncIterator[Peers]:
+    async with RunnerDouble(gateway_process) as runner, ClientDouble(gateway_process) as client:
+        attached = await runner.attach(slots=0)
+        sealed = await client.sealed()
+        name = await client.submitted()
+        await attached.close()
+        digest = bytes(32)
+        deliver = runners_pb2.DeliverResultRequest
+        honest: dict[str, list[Message]] = {
+            "Jobs.PrepareJob": [jobs_pb2.PrepareJobRequest(facts=facts())],
+            "Jobs.SubmitJob": list(submission(sealed)),
+            "Jobs.GetJob": [jobs_pb2.GetJobRequest(name=name)],
+            "Jobs.ListJobs": [jobs_pb2.ListJobsRequest(page_size=3)],
+            "Jobs.CancelJob": [jobs_pb2.CancelJobRequest(name=NAME, request_id="6f1c9f5e-0a34-4a57-9d1e-7f6d3a1b2c3d")],
+            "Jobs.WatchJob": [jobs_pb2.WatchJobRequest(name=NAME, event_index=1)],
+            "Jobs.FetchResult": [jobs_pb2.FetchResultRequest(name=name, object=1)],
+            "Jobs.AddRecipients": [hostile_addition(client, sealed, name)],
+            "Runners.Attach": [runner.credentials(), active(0), renewal(digest)],
+            "Runners.FetchPayload": [runners_pb2.FetchPayloadRequest(grant_digest=digest, offset=2**64 - 1)],
+            "Runners.DeliverResult": [deliver(open=deliver.Open(grant_digest=digest))],
+        }
+        wire = {name: [message.SerializeToString() for message in found] for name, found in honest.items()}
+        yield Peers(client=client, runner=runner, honest=wire)
+
+
+def parts_for(name: str, honest: list[bytes]) -> "st.SearchStrategy[list[bytes]]":
+    """Bytes, messages, and honest requests of which one part was changed."""
+    any_message = messages(METHODS[name].message).map(lambda message: message.SerializeToString())
+    single = st.binary(max_size=120) | any_message | st.sampled_from(honest).flatmap(mutated)
+    changed = st.tuples(st.integers(0, len(honest) - 1), st.data()).map(lambda _: honest)
+    some = st.lists(single, min_size=1, max_size=3)
+    begun = st.builds(lambda count, rest: honest[:count] + rest, st.integers(0, len(honest)), some)
+    return some if not METHODS[name].streams_in else some | begun | changed.flatmap(lambda _: begun)
+
+
+@pytest.mark.parametrize("name", METHODS)
+async def test_any_bytes_are_answered_with_a_typed_status_by(peers: Peers, name: str) -> None:
+    before, memory = peers.client.gateway.left(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loop, answers = asyncio.get_running_loop(), set[str]()
+
+    @bounded(normal=60, full=5000)
+    @given(parts_for(name, peers.honest[name]))
+    def check(parts: list[bytes]) -> None:
+        answers.add(asyncio.run_coroutine_threadsafe(peers.send(name, parts), loop).result(30))
+
+    await asyncio.to_thread(check)
+    assert answers - {"OK"}, "control: something was refused"
+    after = peers.client.gateway.left()
+    assert {table: after[table] - before[table] for table in after if after[table] > before[table]} == {}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 200 * 1024
+    await peers.a_job_comes_home()
+
+
+async def test_honest_requests_are_answered_control(peers: Peers) -> None:
+    for name in ("Jobs.PrepareJob", "Jobs.GetJob", "Jobs.ListJobs", "Jobs.SubmitJob", "Runners.Attach"):
+        assert await peers.send(name, peers.honest[name]) == "OK", name
+
+
+@pytest.mark.parametrize("name", ["Jobs.PrepareJob", "Jobs.SubmitJob", "Runners.Attach"])
+async def test_a_message_beyond_the_bound_is_refused_before_it_is_read(peers: Peers, name: str) -> None:
+    gateway, world = peers.client.gateway, peers.client.gateway.world
+    large = (("grpc.max_send_message_length", -1),)
+    enterprise = name.startswith("Jobs.")
+    home = peers.client.tenant.home
+    target = gateway.gateway.addresses.enterprise if enterprise else gateway.gateway.addresses.runner
+    certificate = home / "client.pem" if enterprise else peers.runner.home / "chain.pem"
+    key = home / "client.key.pem" if enterprise else peers.runner.home / "key.pem"
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with world.channel(target, certificate, key, large) as channel:
+        kind = channel.stream_unary if METHODS[name].streams_in else channel.unary_unary
+        asked: Any = _each([bytes(32 * 2**20)]) if METHODS[name].streams_in else bytes(32 * 2**20)
+        call = kind(METHODS[name].path)(
+            asked, timeout=call_seconds, metadata=peers.client.metadata, compression=grpc.Compression.Gzip
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+    assert caught.value.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 256 * 1024
+    await peers.a_job_comes_home()

@@ -1,0 +1,232 @@
+"""Credentials at their very bounds, chains of several CAs, and a client's certificate from the wrong CA."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from carnet.core import limits
+from carnet.core.credential import (
+    Anchor,
+    ClientAnchor,
+    Identity,
+    LeafKind,
+    TenantKey,
+    TenantKeySet,
+    check_key_statement,
+    check_ownership,
+    check_status,
+    judge_chain,
+    judge_client,
+    judge_leaf,
+    read_leaf,
+)
+from carnet.core.errors import CredentialInvalid, CredentialRevoked, StatementInvalid
+from carnet.core.runner import KeyStatement, Ownership, RunnerStatus
+from carnet.core.statement import Signer
+from certs.authority import CertificateAuthority, TenantAuthority
+from tests.fixtures.identity import (
+    NOW,
+    NOW_NS,
+    RUNNER,
+    SECOND,
+    Forgery,
+    anchor_of,
+    issue,
+    operator,
+    private_of,
+    usage_of,
+)
+
+OPERATOR = operator()
+LEAF, _ = issue(OPERATOR)
+IDENTITY = judge_chain((LEAF,), (anchor_of(OPERATOR, "FR"),), now_ns=NOW_NS)
+TENANT = "enterprise.example"
+DAY = timedelta(days=1)
+
+
+def root(levels: int) -> CertificateAuthority:
+    """An operator's CA that may sign this many levels of CAs below it."""
+    return authority(None, levels)
+
+
+def authority(above: CertificateAuthority | None, levels: int) -> CertificateAuthority:
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"level {levels}")])
+    signed_by = private_of(above) if above else private
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(above.certificate.subject if above else name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - DAY)
+        .not_valid_after(NOW + 30 * DAY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=levels), critical=True)
+        .add_extension(usage_of(cert_sign=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signed_by.public_key()), critical=False)
+    )
+    certificate = builder.sign(signed_by, hashes.SHA256())
+    return CertificateAuthority(trust_domain=RUNNER.trust_domain, private=private, certificate=certificate)
+
+
+def descent(levels: int) -> tuple[tuple[bytes, ...], CertificateAuthority, CertificateAuthority]:
+    """A leaf below that many CAs below a root: the chain, the root, and the CA that signed the leaf."""
+    top = lowest = root(levels)
+    between: list[bytes] = []
+    for left in reversed(range(levels)):
+        lowest = authority(lowest, left)
+        between.insert(0, lowest.certificate_der)
+    return (Forgery().sign(lowest), *between), top, lowest
+
+
+def test_a_leaf_below_three_cas_is_the_runner_and_the_lowest_of_them_is_its_issuer() -> None:
+    chain, top, lowest = descent(limits.chain_certificates_max - 1)
+    assert len(chain) == 4
+    identity = judge_chain(chain, (anchor_of(top, "FR"),), now_ns=NOW_NS)
+    assert identity.id == RUNNER
+    assert identity.certificate_digest == read_leaf(chain[0], LeafKind.RUNNER).certificate_digest
+    assert identity.issuer_key == lowest.signer.verifying_key()
+    assert identity.chain == chain
+
+
+def test_a_chain_of_more_than_four_is_refused() -> None:
+    chain, top, _ = descent(limits.chain_certificates_max)
+    with pytest.raises(CredentialInvalid, match="too long"):
+        judge_chain(chain, (anchor_of(top, "FR"),), now_ns=NOW_NS)
+
+
+def test_attack_a_chain_with_its_leaf_at_the_end() -> None:
+    chain, top, _ = descent(1)
+    with pytest.raises(CredentialInvalid):
+        judge_chain(chain[::-1], (anchor_of(top, "FR"),), now_ns=NOW_NS)
+    assert judge_chain(chain, (anchor_of(top, "FR"),), now_ns=NOW_NS).id == RUNNER
+
+
+@pytest.mark.parametrize("trust_domain", ["", "GPU.example", "gpu.example/x", "a" * 256])
+def test_a_pin_without_a_trust_domain_is_not_made(trust_domain: str) -> None:
+    with pytest.raises(CredentialInvalid):
+        Anchor(trust_domain=trust_domain, roots=(), jurisdictions=())
+    with pytest.raises(CredentialInvalid):
+        ClientAnchor(trust_domain=trust_domain, roots=())
+
+
+@pytest.mark.parametrize("jurisdiction", ["", "fr", "FRA", "FR-", "FR-IDFX"])
+def test_a_pin_for_a_place_that_is_none_is_not_made(jurisdiction: str) -> None:
+    with pytest.raises(CredentialInvalid):
+        Anchor(trust_domain="gpu-fr.example", roots=(), jurisdictions=("FR", jurisdiction))
+
+
+def tenant() -> TenantAuthority:
+    return TenantAuthority.create(TENANT, now=NOW - DAY)
+
+
+def test_attack_another_ca_names_a_client_of_the_tenant() -> None:
+    pinned, other = tenant(), tenant()
+    anchors = (ClientAnchor(trust_domain=TENANT, roots=(pinned.certificate_der,)),)
+    public = Signer.generate().public_der
+    client = judge_client(pinned.issue_client("laptop", public, now=NOW), anchors, now_ns=NOW_NS)
+    assert (client.kind, str(client.id)) == (LeafKind.CLIENT, f"spiffe://{TENANT}/client/laptop")
+    with pytest.raises(CredentialInvalid, match="does not verify"):
+        judge_client(other.issue_client("laptop", public, now=NOW), anchors, now_ns=NOW_NS)
+
+
+def status(**changes: object) -> RunnerStatus:
+    value = RunnerStatus(
+        payload=b"",
+        spiffe_id=str(IDENTITY.id),
+        certificate_digest=IDENTITY.certificate_digest,
+        good=True,
+        issued_ns=NOW_NS,
+        expires_ns=NOW_NS + 7200 * SECOND,
+    )
+    return replace(value, **changes)  # type: ignore[arg-type]
+
+
+def test_a_status_is_fresh_to_the_last_nanosecond_of_its_hour() -> None:
+    hour = limits.status_seconds_max * SECOND
+    check_status(status(), IDENTITY, now_ns=NOW_NS + hour)
+    with pytest.raises(CredentialRevoked):
+        check_status(status(), IDENTITY, now_ns=NOW_NS + hour + 1)
+    with pytest.raises(CredentialRevoked):
+        check_status(status(expires_ns=NOW_NS + 5), IDENTITY, now_ns=NOW_NS + 5)
+
+
+def ownership(**changes: object) -> Ownership:
+    value = Ownership(
+        payload=b"",
+        trust_domain="gpu-fr.example",
+        entity="gpu-fr.example",
+        country="FR",
+        parent_entity="holding.example",
+        parent_country="US",
+        issued_ns=NOW_NS,
+        expires_ns=NOW_NS + SECOND,
+    )
+    return replace(value, **changes)  # type: ignore[arg-type]
+
+
+def test_ownership_facts_are_live_from_half_a_minute_before_they_were_made() -> None:
+    half_a_minute = limits.clock_skew_seconds_max * SECOND
+    check_ownership(ownership(), IDENTITY, now_ns=NOW_NS - half_a_minute)
+    for now_ns in (NOW_NS - half_a_minute - 1, NOW_NS + SECOND):
+        with pytest.raises(CredentialInvalid, match="not live"):
+            check_ownership(ownership(), IDENTITY, now_ns=now_ns)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"entity": ""}, {"parent_entity": ""}, {"country": "fr"}, {"parent_country": "us"}, {"parent_country": "U1"}],
+    ids=str,
+)
+def test_ownership_facts_without_two_owners_and_two_countries_are_refused(wrong: dict[str, object]) -> None:
+    check_ownership(ownership(), IDENTITY, now_ns=NOW_NS)
+    with pytest.raises(CredentialInvalid):
+        check_ownership(ownership(**wrong), IDENTITY, now_ns=NOW_NS)
+
+
+def key_statement(identity: Identity) -> KeyStatement:
+    return KeyStatement(
+        payload=b"",
+        spiffe_id=str(identity.id),
+        leaf_key_digest=identity.key.keyid,
+        public=bytes(limits.hybrid_public_bytes),
+        not_before_ns=NOW_NS,
+        seal_until_ns=NOW_NS + 60 * SECOND,
+        open_until_ns=NOW_NS + 3600 * SECOND,
+    )
+
+
+def test_a_key_may_be_sealed_to_from_half_a_minute_before_it_begins_and_until_the_leaf_ends() -> None:
+    half_a_minute = limits.clock_skew_seconds_max * SECOND
+    ending = replace(IDENTITY, not_after_ns=NOW_NS + 60 * SECOND)
+    check_key_statement(key_statement(IDENTITY), ending, now_ns=NOW_NS - half_a_minute)
+    with pytest.raises(CredentialInvalid, match="sealed to now"):
+        check_key_statement(key_statement(IDENTITY), ending, now_ns=NOW_NS - half_a_minute - 1)
+
+
+def test_a_leaf_is_valid_from_half_a_minute_before_it_begins_until_it_ends() -> None:
+    half_a_minute = limits.clock_skew_seconds_max * SECOND
+    leaf = read_leaf(LEAF, LeafKind.RUNNER)
+    for now_ns in (leaf.not_before_ns - half_a_minute, leaf.not_after_ns - 1):
+        assert judge_leaf(LEAF, LeafKind.RUNNER, now_ns=now_ns) == leaf
+    for now_ns in (leaf.not_before_ns - half_a_minute - 1, leaf.not_after_ns):
+        with pytest.raises(CredentialInvalid):
+            judge_leaf(LEAF, LeafKind.RUNNER, now_ns=now_ns)
+
+
+def key_set(keys: int) -> TenantKeySet:
+    made = tuple(TenantKey(public=bytes([i]) * 91, not_after_ns=NOW_NS) for i in range(keys))
+    return TenantKeySet(payload=b"", tenant_id=b"t" * 16, sequence=1, expires_ns=NOW_NS, keys=made)
+
+
+def test_the_first_set_of_a_tenant_has_sequence_one_and_at_most_64_keys() -> None:
+    assert len(key_set(64).keys) == 64
+    for wrong in (0, 65):
+        with pytest.raises(StatementInvalid, match="64"):
+            key_set(wrong)

@@ -1,0 +1,103 @@
+"""The judge: asks, signs, and only ever narrows."""
+
+import pytest
+
+from carnet import statements
+from carnet.core.decision import Verdict, check_record, parse_body
+from carnet.core.errors import PolicyDenied, PolicyEngineUnavailable
+from carnet.core.facts import parse_facts
+from gateway.judge import Judge, RunnerDenied
+from gateway.roster import Presence, Roster
+from tests.fixtures.broker import REQUESTER, ScriptedPolicy
+from tests.fixtures.parties import Parties, body, facts
+
+FACTS = parse_facts(facts())
+
+
+@pytest.fixture
+def policy() -> ScriptedPolicy:
+    return ScriptedPolicy("DE", "FR")
+
+
+@pytest.fixture
+def judge(parties: Parties, policy: ScriptedPolicy) -> Judge:
+    return Judge(policy, parties.voice.signer, clock=parties.clock)
+
+
+def roster(parties: Parties) -> Roster:
+    found = Roster()
+    for place in parties.runners:
+        presence = Presence(runner=parties.runners[place].vetted(parties.pins))
+        presence.active, presence.slots_said = True, 1
+        found.attach(presence)
+    return found
+
+
+async def test_a_decision_is_signed_over_facts_body_and_short_list(parties: Parties, judge: Judge) -> None:
+    offers = roster(parties).offers(now_ns=parties.clock())
+    made = await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16))
+    record = statements.DECISION.open(made.signed, parties.voice.signer.verifying_key())
+    check_record(record, made.body, facts_digest=FACTS.digest, now_ns=parties.clock())
+    assert {entry.jurisdiction for entry in record.shortlist if entry.permitted} == {"DE", "FR"}
+    assert {match.offer.facts.jurisdiction for match in made.placement.matched} == {"DE", "FR"}
+
+
+async def test_a_denial_is_signed_too_and_names_nobody(parties: Parties, judge: Judge, policy: ScriptedPolicy) -> None:
+    policy.places = ()
+    offers = roster(parties).offers(now_ns=parties.clock())
+    made = await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16))
+    assert made.body.verdict is Verdict.DENY
+    assert made.record.shortlist == ()
+    assert policy.asked == ["decide"]
+
+
+async def test_no_answer_is_no_permission(parties: Parties, judge: Judge, policy: ScriptedPolicy) -> None:
+    policy.down = True
+    with pytest.raises(PolicyEngineUnavailable):
+        await judge.prepare(FACTS, REQUESTER, (), tenant_id=bytes(16))
+
+
+@pytest.mark.parametrize(
+    ("prepared", "today", "refused", "error"),
+    [
+        (("DE", "FR"), ("DE", "FR"), False, None),
+        (("DE", "FR"), (), False, PolicyDenied),
+        (("DE", "FR"), ("DE",), False, RunnerDenied),
+        (("DE",), ("DE", "FR"), False, RunnerDenied),
+        (("DE",), ("FR",), False, PolicyDenied),
+        (("DE", "FR"), ("DE", "FR"), True, RunnerDenied),
+    ],
+    ids=["permits", "denies all", "narrower", "wider is not taken", "nothing in common", "this runner"],
+)
+async def test_a_re_check_permits_what_both_decisions_permit(
+    parties: Parties,
+    judge: Judge,
+    policy: ScriptedPolicy,
+    prepared: tuple[str, ...],
+    today: tuple[str, ...],
+    refused: bool,
+    error: type[PolicyDenied] | None,
+) -> None:
+    runner = parties.runners["FR"].vetted(parties.pins)
+    policy.places = today
+    policy.refused = {runner.spiffe_id} if refused else set()
+    asked = judge.recheck(
+        FACTS,
+        REQUESTER,
+        runner,
+        prepared=parse_body(body(*prepared)),
+        prepared_digest=b"p" * 32,
+        manifest_digest=b"m" * 32,
+        tenant_id=bytes(16),
+    )
+    if error is not None:
+        with pytest.raises(error) as caught:
+            await asked
+        assert type(caught.value) is error
+        return
+    passage = await asked
+    permit = statements.PERMIT.open(passage.signed_permit, parties.voice.signer.verifying_key())
+    assert (permit.spiffe_id, permit.jurisdiction) == (runner.spiffe_id, "FR")
+    assert (permit.card_digest, permit.record_digest) == (runner.card.digest, passage.record.digest)
+    assert permit.prepare_decision_digest == b"p" * 32
+    assert permit.valid_until_ns <= passage.body.valid_until_ns
