@@ -38,6 +38,7 @@ from gateway.jwks import Algorithm, FileSource, HttpsSource, KeySource
 from gateway.lives import Lives
 from gateway.metrics import Metrics
 from gateway.operations import Batch, ForgetRequests
+from gateway.preparing import Preparing
 from gateway.recipients import Recipients
 from gateway.roster import Roster
 from gateway.runners import Runners
@@ -179,10 +180,7 @@ class _Parts:
                 log=self.log,
                 blobs=self.blobs,
                 wraps=self.wraps,
-                roster=self.roster,
-                judge=self.judge,
                 pins=self.pins,
-                metrics=self.metrics,
                 render=lambda reason: self.words.reason(reason).text,
                 adopt=self.dispatch.adopt,
                 clock=self.clock,
@@ -193,6 +191,7 @@ class _Parts:
         server = self._server(admission)
         name = Jobs(
             self.store,
+            Preparing(self.store, self.roster, self.judge, self.metrics, clock=self.clock),
             taken,
             Recipients(self.store, self.lives, self.wraps, self.pins, clock=self.clock),
             home,

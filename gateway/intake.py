@@ -1,8 +1,6 @@
-"""Intake: from a client's question to a durable job.
+"""Intake: from an upload to a durable job.
 
-- `prepare`: policy is asked, the signed decision is logged, runners are shown with all that the client needs to judge
-  them. A denial is an answer.
-- `submit`: a stale, foreign or denying decision ends the stream at its header, before the payload. At the trailer the
+- A stale, foreign or denying decision ends the stream at its header, before the payload. At the trailer the
   manifest is held against tenant, facts, decision, recipients and ciphertext; what is not an envelope is refused.
 - Accepted means durable: ciphertext is synced and published, then job, wraps, decision, event and leaf are one
   transaction. Whatever fails before leaves nothing behind; a client that hangs up after its trailer changes nothing.
@@ -43,26 +41,21 @@ from carnet.core.segment import ciphertext_size, segment_sizes
 from carnet.pins import Pins
 from carnet.v1 import jobs_pb2 as pb
 from carnet.verdict import Decided, open_decision
-from carnet.vetting import candidate_of
-from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_bytes, signed_to_proto
+from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_bytes
 from gateway import validation
 from gateway.auditlog import AuditLog
 from gateway.blobs import BlobStore, Payload, Upload
 from gateway.identity import Caller
-from gateway.judge import Judge, Judgement, stored_decision
 from gateway.leaves import leaf_of
 from gateway.messages import job_message
-from gateway.metrics import Metrics
-from gateway.operations import Batch, InsertDecision, InsertJob, InsertWraps
-from gateway.operations import Written as StoreWritten
+from gateway.operations import Batch, InsertJob, InsertWraps
+from gateway.preparing import requester_of
 from gateway.records import JobDocuments, JobKey, NewEntry, NewEvent, SealedWrap, StoredJob
 from gateway.requests import remember_request
-from gateway.roster import Roster
 from gateway.status import Denied, Violation
 from gateway.store import Store
 from gateway.whole import whole
 from gateway.wraps import WrapKeys, day_of
-from policy.engine import GatewayFacts, Screening
 
 part_seconds_max: Final = 60.0
 
@@ -75,10 +68,7 @@ class Parts:
     log: AuditLog
     blobs: BlobStore
     wraps: WrapKeys
-    roster: Roster
-    judge: Judge
     pins: Pins
-    metrics: Metrics
     render: Callable[[Reason], str]
     adopt: Callable[[StoredJob], None]
     clock: Callable[[], int]
@@ -101,36 +91,6 @@ class Intake:
         self._parts = parts
         self._sequences: dict[bytes, int] = {}
         self._turns: WeakValueDictionary[JobKey, asyncio.Lock] = WeakValueDictionary()
-
-    async def prepare(self, caller: Caller, request: pb.PrepareJobRequest) -> pb.PrepareJobResponse:
-        """Where may this job run, and on whom."""
-        validation.check(request)
-        facts = parse_facts(request.facts)
-        judgement = await self._parts.judge.prepare(
-            facts,
-            requester_of(caller),
-            self._parts.roster.offers(now_ns=self._parts.clock()),
-            tenant_id=caller.tenant_id,
-        )
-        self._parts.metrics.decisions.labels(judgement.body.verdict).inc()
-        written = await self._log_decision(judgement, facts)
-        return pb.PrepareJobResponse(
-            decision=pb.Decision(
-                record=signed_to_proto(judgement.signed),
-                body=judgement.body.payload,
-                logged=logged_to_proto(written.logged[0]),
-            ),
-            candidates=list(self._candidates(judgement)),
-            rejected=[
-                pb.Rejected(
-                    runner=rejection.spiffe_id,
-                    jurisdiction=rejection.jurisdiction,
-                    reason=rejection.first.cause,
-                    text="; ".join(obstacle.text for obstacle in rejection.obstacles),
-                )
-                for rejection in judgement.placement.rejected
-            ],
-        )
 
     async def submit(self, caller: Caller, parts: AsyncIterator[pb.SubmitJobRequest]) -> pb.SubmitJobResponse:
         """Take a job in. Raises before the payload where the decision does not stand."""
@@ -159,37 +119,6 @@ class Intake:
                 if stored is None or stored.manifest_digest != digest:
                     await self._parts.blobs.delete(payload)
                 raise
-
-    # --- prepare -------------------------------------------------------------------------------------------------
-
-    async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> StoreWritten:
-        record = judgement.record
-        entry = audit_entry(
-            "decision.prepared",
-            time_ns=record.evaluated_ns,
-            tenant_id=record.tenant_id,
-            job_id=b"",
-            record=record.digest,
-            body=record.body_digest,
-            facts=record.facts_digest,
-        )
-        decision = stored_decision(record, judgement.signed, judgement.body, facts)
-        return await self._parts.store.write(
-            Batch(
-                operations=(InsertDecision(decision=decision),),
-                entries=(NewEntry(kind=entry.kind, data=entry.to_bytes(), subject=record.digest),),
-            )
-        )
-
-    def _candidates(self, judgement: Judgement) -> list[pb.Candidate]:
-        found = []
-        for match in judgement.placement.matched:
-            presence = self._parts.roster.find(match.offer.facts.spiffe_id)
-            if presence is not None and presence.runner.card.digest == match.offer.card.digest:
-                found.append(candidate_of(presence.runner.presented, price_micro_usd=match.price_micro_usd))
-        return found
-
-    # --- submit --------------------------------------------------------------------------------------------------
 
     def _open(self, caller: Caller, header: pb.SubmitJobRequest.Header) -> _Opening:
         facts = parse_facts(header.facts)
@@ -300,17 +229,6 @@ class Intake:
             self._parts.wraps.seal(key, wrap, kid=recipient.kid, day=day)
             for recipient, wrap in zip(manifest.recipients, wraps, strict=True)
         )
-
-
-def requester_of(caller: Caller) -> GatewayFacts:
-    """What the gateway tells policy of a caller. Nobody is screened here, and decisions say so."""
-    return GatewayFacts(
-        issuer=caller.issuer,
-        subject=caller.subject,
-        tenant=caller.tenant_id.hex(),
-        roles=tuple(sorted(caller.roles)),
-        screening=Screening.OFF,
-    )
 
 
 async def _next(parts: AsyncIterator[pb.SubmitJobRequest]) -> pb.SubmitJobRequest:

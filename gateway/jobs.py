@@ -18,6 +18,7 @@ from gateway.identity import Caller, caller
 from gateway.intake import Intake
 from gateway.lives import Lives
 from gateway.messages import job_key, job_message
+from gateway.preparing import Preparing
 from gateway.recipients import Recipients
 from gateway.records import StoredJob
 from gateway.requests import remember_request
@@ -34,6 +35,7 @@ class Jobs(JobsServicer):
     def __init__(
         self,
         store: Store,
+        preparing: Preparing,
         intake: Intake,
         recipients: Recipients,
         returns: Returns,
@@ -45,6 +47,7 @@ class Jobs(JobsServicer):
         self._store = store
         self._recipients = recipients
         self._clock = clock
+        self._preparing = preparing
         self._intake = intake
         self._returns = returns
         self._lives = lives
@@ -57,7 +60,7 @@ class Jobs(JobsServicer):
 
     async def PrepareJob(self, request: pb.PrepareJobRequest, context: Any) -> pb.PrepareJobResponse:  # noqa: ARG002, N802
         """Where may this job run."""
-        return await self._intake.prepare(caller(), request)
+        return await self._preparing.prepare(caller(), request)
 
     async def SubmitJob(  # noqa: N802
         self,

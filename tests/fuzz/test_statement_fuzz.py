@@ -61,21 +61,17 @@ def test_any_message_is_a_statement_or_raises_its_errors(codec: Codec[Any]) -> N
 @bounded(normal=150, full=8000)
 @given(st.sampled_from(list(CODECS.values())), st.data())
 def test_a_changed_statement_does_not_verify(codec: Codec[Any], data: st.DataObject) -> None:
-    honest = data.draw(messages(codec.message)).SerializeToString(deterministic=True)
+    honest = data.draw(messages(codec.message)).SerializeToString(deterministic=True) or b"\0"
     signed = SIGNER.sign(codec.kind, honest)
     key = SIGNER.verifying_key()
     assert key.verify(signed, codec.kind) == honest, "control: untouched, it does"
-    part = data.draw(st.sampled_from(["payload", "signature"]))
-    forged = {
-        "payload": lambda: Signed(
-            payload=data.draw(mutated(honest)), signature=signed.signature, keyid=signed.keyid
-        ),
-        "signature": lambda: Signed(
-            payload=honest, signature=data.draw(mutated(signed.signature)), keyid=signed.keyid
-        ),
-    }[part]()
-    with pytest.raises(SignatureInvalid):
-        codec.open(forged, key)
+    payload, signature = honest, signed.signature
+    if data.draw(st.booleans()):
+        payload = data.draw(mutated(honest))
+    else:
+        signature = data.draw(mutated(signature))
+    with pytest.raises((SignatureInvalid, EnvelopeMalformed)):
+        codec.open(Signed(payload=payload, signature=signature, keyid=signed.keyid), key)
 
 
 @bounded(normal=100, full=4000)

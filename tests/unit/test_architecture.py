@@ -46,6 +46,7 @@ SERVICES = (
     "gateway/jobs.py",
     "gateway/messages.py",
     "gateway/openings.py",
+    "gateway/preparing.py",
     "gateway/recipients.py",
     "gateway/returns.py",
     "gateway/runners.py",

@@ -1,0 +1,104 @@
+"""Preparing: where a job may run, why, and on whom. The dry run, the explanation, and what a client seals under.
+
+- Policy is asked, and the signed decision is logged, a denial like a permission: both are answers.
+- Runners are shown with all that a client needs to judge them by itself; the others with what stands in their way.
+- No byte of the job was sent to get here.
+"""
+
+from collections.abc import Callable
+
+from carnet.core.facts import JobFacts, parse_facts
+from carnet.v1 import jobs_pb2 as pb
+from carnet.vetting import candidate_of
+from carnet.wire import Logged, audit_entry, logged_to_proto, signed_to_proto
+from gateway import validation
+from gateway.identity import Caller
+from gateway.judge import Judge, Judgement, stored_decision
+from gateway.metrics import Metrics
+from gateway.operations import Batch, InsertDecision
+from gateway.records import NewEntry
+from gateway.roster import Roster
+from gateway.store import Store
+from policy.engine import GatewayFacts, Screening
+
+
+class Preparing:
+    """Answers PrepareJob, for one gateway process."""
+
+    def __init__(
+        self, store: Store, roster: Roster, judge: Judge, metrics: Metrics, *, clock: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._judge = judge
+        self._metrics = metrics
+        self._clock = clock
+
+    async def prepare(self, caller: Caller, request: pb.PrepareJobRequest) -> pb.PrepareJobResponse:
+        """Where may this job run, and on whom."""
+        validation.check(request)
+        facts = parse_facts(request.facts)
+        judgement = await self._judge.prepare(
+            facts,
+            requester_of(caller),
+            self._roster.offers(now_ns=self._clock()),
+            tenant_id=caller.tenant_id,
+        )
+        self._metrics.decisions.labels(judgement.body.verdict).inc()
+        logged = await self._log_decision(judgement, facts)
+        return pb.PrepareJobResponse(
+            decision=pb.Decision(
+                record=signed_to_proto(judgement.signed),
+                body=judgement.body.payload,
+                logged=logged_to_proto(logged),
+            ),
+            candidates=list(self._candidates(judgement)),
+            rejected=[
+                pb.Rejected(
+                    runner=rejection.spiffe_id,
+                    jurisdiction=rejection.jurisdiction,
+                    reason=rejection.first.cause,
+                    text="; ".join(obstacle.text for obstacle in rejection.obstacles),
+                )
+                for rejection in judgement.placement.rejected
+            ],
+        )
+
+    async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> Logged:
+        record = judgement.record
+        entry = audit_entry(
+            "decision.prepared",
+            time_ns=record.evaluated_ns,
+            tenant_id=record.tenant_id,
+            job_id=b"",
+            record=record.digest,
+            body=record.body_digest,
+            facts=record.facts_digest,
+        )
+        decision = stored_decision(record, judgement.signed, judgement.body, facts)
+        written = await self._store.write(
+            Batch(
+                operations=(InsertDecision(decision=decision),),
+                entries=(NewEntry(kind=entry.kind, data=entry.to_bytes(), subject=record.digest),),
+            )
+        )
+        return written.logged[0]
+
+    def _candidates(self, judgement: Judgement) -> list[pb.Candidate]:
+        found = []
+        for match in judgement.placement.matched:
+            presence = self._roster.find(match.offer.facts.spiffe_id)
+            if presence is not None and presence.runner.card.digest == match.offer.card.digest:
+                found.append(candidate_of(presence.runner.presented, price_micro_usd=match.price_micro_usd))
+        return found
+
+
+def requester_of(caller: Caller) -> GatewayFacts:
+    """What the gateway tells policy of a caller. Nobody is screened here, and decisions say so."""
+    return GatewayFacts(
+        issuer=caller.issuer,
+        subject=caller.subject,
+        tenant=caller.tenant_id.hex(),
+        roles=tuple(sorted(caller.roles)),
+        screening=Screening.OFF,
+    )
