@@ -24,7 +24,7 @@ from carnet.wire import signed_from_bytes
 from certs.authority import OperatorAuthority
 from gateway import runners
 from tests.fixtures.client_double import ClientDouble, facts
-from tests.fixtures.gateway_process import ON_ITS_LOOP, SECOND, GatewayProcess, World, gateway_of
+from tests.fixtures.gateway_process import ON_ITS_LOOP, SECOND, GatewayProcess, World, gateway_of, until
 from tests.fixtures.runner_double import RunnerDouble, active, renewal
 
 pytestmark = ON_ITS_LOOP
@@ -252,9 +252,12 @@ async def test_a_runner_that_floods_and_never_reads_is_let_go(
         stream.say(*(renewal(number.to_bytes(32), 1) for number in range(20_000)))
         async with RunnerDouble(gateway_process, 1) as honest:
             await brings_a_job_home(honest)
-        async with ClientDouble(gateway_process) as client, asyncio.timeout(30):
-            while runner.name in await known(client):
-                await asyncio.sleep(0.1)
+        async with ClientDouble(gateway_process) as client:
+
+            async def gone() -> bool:
+                return runner.name not in await known(client)
+
+            await until(gone, seconds=30)
         grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         assert grown_kib < 64 * 1024, "what it does not read is bounded"
         await brings_a_job_home(runner)

@@ -436,9 +436,11 @@ async def test_a_receipt_for_a_job_that_has_ended_is_late_and_nothing_else(scene
     scene.attached.say(
         pb.AttachRequest(ended=pb.AttachRequest.Ended(grant_digest=scene.work.grant.digest, exit_class=LOST))
     )
-    async with asyncio.timeout(10):
-        while not (await scene.client.client.job(name)).state.terminal:
-            await asyncio.sleep(0.05)
+
+    async def closed() -> bool:
+        return (await scene.client.client.job(name)).state.terminal
+
+    await until(closed)
     go.set()
     with pytest.raises(CarnetError) as caught:
         async with calling(), asyncio.timeout(5):

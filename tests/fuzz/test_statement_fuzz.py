@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from carnet import statements, wire
 from carnet.core.audit import check_logged
-from carnet.core.errors import CarnetError, EnvelopeMalformed, ProofInvalid, SignatureInvalid, StatementInvalid
+from carnet.core.errors import CredentialInvalid, EnvelopeMalformed, ProofInvalid, SignatureInvalid, StatementInvalid
 from carnet.core.statement import Signed, Signer, VerifyingKey
 from carnet.wire import Codec
 from tests.fixtures.gateway_process import bounded
@@ -127,5 +127,5 @@ def test_any_proof_of_anything_is_refused(entry: bytes, index: int, path: list[b
 def test_any_bytes_are_a_key_or_raise_one_error(data: bytes) -> None:
     try:
         VerifyingKey.from_der(data)
-    except CarnetError as error:
-        assert error.reason == "CERT_INVALID"
+    except CredentialInvalid:
+        return
