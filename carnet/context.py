@@ -58,7 +58,7 @@ def load_context(path: Path) -> Context:
     base = path.parent
     context = Context(
         gateway=document.text("gateway"),
-        pins=load_pins(base / document.text("pins", bytes_max=4096)),
+        pins=_pins(base / document.text("pins", bytes_max=4096)),
         certificate=base / document.text("certificate", bytes_max=4096),
         key=base / document.text("key", bytes_max=4096),
         token=base / document.text("token", bytes_max=4096),
@@ -71,6 +71,13 @@ def load_context(path: Path) -> Context:
     )
     document.close()
     return context
+
+
+def _pins(path: Path) -> Pins:
+    try:
+        return load_pins(path)
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+        raise FieldInvalid(f"The pins file {path} can not be read.", metadata={"field": "pins"}) from error
 
 
 def _hex(name: str, text: str, size: int) -> bytes:

@@ -17,6 +17,7 @@ from carnet import statements
 from carnet.addition import Addition, add
 from carnet.answers import Prepared
 from carnet.authorship import Written
+from carnet.core.encoding import StatementKind
 from carnet.core.errors import CarnetError
 from carnet.core.job import Addendum, JobState
 from carnet.core.statement import Signed, Signer
@@ -157,7 +158,7 @@ ADDENDA: dict[str, tuple[Forge, str]] = {
 
 
 def manifest_of(waiting: Waiting) -> Signed:
-    return waiting.client.tenant.signer.sign(statements.Kind.MANIFEST, waiting.addition.signed.payload)
+    return waiting.client.tenant.signer.sign(StatementKind.MANIFEST, waiting.addition.signed.payload)
 
 
 @pytest.mark.parametrize(("forge", "reason"), ADDENDA.values(), ids=ADDENDA.keys())

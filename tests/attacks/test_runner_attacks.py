@@ -29,7 +29,7 @@ from carnet.wire import signed_to_proto
 from gateway import deliveries
 from gateway.blobs import BlobStore, Result, ResultUpload
 from tests.fixtures.client_double import ClientDouble
-from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, World, gateway_of
+from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, World, gateway_of, until
 from tests.fixtures.runner_double import Attached, Part, RunnerDouble, Work, segment
 
 pytestmark = ON_ITS_LOOP
@@ -328,7 +328,7 @@ async def test_a_silent_delivery_ends_with_its_lease(
             yield scene.runner.opening(scene.work)
             await asyncio.sleep(20)
 
-        call = scene.runner.stub.DeliverResult(silent())
+        call: Any = scene.runner.stub.DeliverResult(silent())
         assert not (await call.read()).accepted
         # Control: while the lease is live the stream may be silent for as long as the job is.
         with pytest.raises(TimeoutError):
@@ -429,7 +429,7 @@ async def test_a_receipt_for_a_job_that_has_ended_is_late_and_nothing_else(scene
         await go.wait()
         yield receipt
 
-    call = scene.runner.stub.DeliverResult(said())
+    call: Any = scene.runner.stub.DeliverResult(said())
     assert not (await call.read()).accepted
     name = scene.name_of(scene.work)
     await scene.client.client.cancel(name)

@@ -1,10 +1,11 @@
 """What fuzzers send: messages of any content that protobuf can write, and honest bytes with something done to them."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 M = TypeVar("M", bound=Message)
@@ -33,15 +34,15 @@ def messages(kind: type[M], *, depth: int = 4) -> st.SearchStrategy[M]:
     return st.fixed_dictionaries({}, optional=fields).map(lambda found: kind(**found))
 
 
-def _field(field: FieldDescriptor, depth: int) -> "st.SearchStrategy[object]":
+def _field(field: Any, depth: int) -> "st.SearchStrategy[object]":
     if field.is_repeated:
         return st.lists(_single(field, depth), max_size=3)
     return _single(field, depth)
 
 
-def _single(field: FieldDescriptor, depth: int) -> "st.SearchStrategy[object]":
+def _single(field: Any, depth: int) -> "st.SearchStrategy[object]":
     if field.message_type is not None:
-        made = field.message_type._concrete_class
+        made = GetMessageClass(field.message_type)
         return messages(made, depth=depth - 1) if depth else st.just(made())
     if field.type in _BITS:
         low, high = _BITS[field.type]

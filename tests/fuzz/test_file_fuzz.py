@@ -1,4 +1,4 @@
-"""Files and documents that cross a trust border: any bytes raise a typed error; a changed receipt proves nothing else."""
+"""Files and documents from beyond a trust border: any bytes raise a typed error; a changed receipt proves no more."""
 
 import json
 from collections.abc import Callable

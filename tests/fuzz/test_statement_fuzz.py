@@ -1,5 +1,6 @@
 """Any bytes are a statement or raise one of three errors; a statement that was changed is never accepted."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from carnet import statements, wire
 from carnet.core.audit import check_logged
+from carnet.core.encoding import StatementKind
 from carnet.core.errors import CredentialInvalid, EnvelopeMalformed, ProofInvalid, SignatureInvalid, StatementInvalid
 from carnet.core.statement import Signed, Signer, VerifyingKey
 from carnet.wire import Codec
@@ -24,7 +26,7 @@ MALFORMED = (EnvelopeMalformed, StatementInvalid)
 
 
 def test_every_kind_of_statement_is_fuzzed() -> None:
-    assert {codec.kind for codec in CODECS.values()} == set(statements.Kind)
+    assert {codec.kind for codec in CODECS.values()} == set(StatementKind)
 
 
 def parsed(codec: Codec[Any], payload: bytes) -> bool:
@@ -51,9 +53,10 @@ def test_any_message_is_a_statement_or_raises_its_errors(codec: Codec[Any]) -> N
     def check(message: Message) -> None:
         payload = message.SerializeToString(deterministic=True)
         if parsed(codec, payload):
-            # What is taken in goes out again as the very same bytes: nothing of it was lost or read in another way.
-            again, _ = codec.sign(codec.parse(payload), SIGNER)
-            assert kind.FromString(again.payload) == message
+            # What is taken in goes out again and comes in the same: nothing of it was lost or read in another way.
+            value = codec.parse(payload)
+            again, _ = codec.sign(value, SIGNER)
+            assert replace(codec.parse(again.payload), payload=b"") == replace(value, payload=b"")
 
     check()
 
@@ -95,14 +98,14 @@ def test_a_field_twice_or_a_field_of_nobody_is_refused_though_it_is_signed_well(
 
 
 @bounded(normal=300, full=10_000)
-@given(st.binary(max_size=300) | mutated(wire.signed_to_bytes(SIGNER.sign(statements.Kind.GRANT, b"payload"))))
+@given(st.binary(max_size=300) | mutated(wire.signed_to_bytes(SIGNER.sign(StatementKind.GRANT, b"payload"))))
 def test_any_bytes_are_a_signed_statement_or_malformed(data: bytes) -> None:
     try:
         signed = wire.signed_from_bytes(data)
     except EnvelopeMalformed:
         return
     with pytest.raises(SignatureInvalid):
-        SIGNER.verifying_key().verify(signed, statements.Kind.PERMIT)
+        SIGNER.verifying_key().verify(signed, StatementKind.PERMIT)
 
 
 @bounded(normal=300, full=10_000)

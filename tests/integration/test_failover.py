@@ -23,8 +23,15 @@ def own() -> Iterator[Own]:
         yield own
 
 
-async def started(client: Client, own: Own, seconds: float) -> tuple[str, Seen, "asyncio.Task[Seen]"]:
-    """A job that runs, and the watch on it."""
+async def started(
+    client: Client, own: Own, seconds: float, *, recipients: int = 2
+) -> tuple[str, Seen, "asyncio.Task[Seen]"]:
+    """A job that runs, and the watch on it. Where it may fail over, both runners have room when it is prepared."""
+
+    async def enough() -> bool:
+        return len((await client.prepare(facts_of(own.image))).runners) >= recipients
+
+    await until(enough)
     name = await submitted(client, script(facts_of(own.image), SLOW.format(seconds)))
     seen = Seen()
     following = asyncio.create_task(follow(client, name, seen, seconds=100))
@@ -46,7 +53,7 @@ def patient() -> Iterator[Own]:
 async def test_a_gateway_that_is_killed_and_started_again_ends_every_accepted_job_once(patient: Own) -> None:
     own = patient
     async with Client(own.context()) as client:
-        running = [await started(client, own, 10) for _ in range(4)]
+        running = [await started(client, own, 10, recipients=1) for _ in range(4)]
         queued = await submitted(client, script(facts_of(own.image), SLOW.format(0)))
         assert (await client.job(queued)).state is JobState.QUEUED, "the control: all slots are taken"
         await asyncio.to_thread(own.kill, "gateway")

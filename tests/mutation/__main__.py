@@ -1,7 +1,7 @@
 """`python -m tests.mutation [--sample N] [--record] [MODULE ...]`: does a mistake in the core turn a test red?
 
 One JSON object a line: each survivor that is not known as equivalent, then each module's score, then the total. The
-exit code is 1 where a module is under 0.95 or the list of equivalents is stale. `--record` writes the lines to
+exit code is 1 where a module is under 0.95 or the list of equivalents is stale. `--record` puts the lines into
 `tests/mutation/score.jsonl`; `--sample N` tries N mutants of all, always the same ones.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.report import SCORE_MIN, Name, Score, equivalents, survivor_line
+from tests.mutation.report import SCORE_MIN, Name, Score, equivalents, merged, survivor_line
 from tests.mutation.targets import TARGETS, Target
 from tests.mutation.trial import Bench, preload
 
@@ -34,7 +34,8 @@ def main() -> int:
     preload(targets)
     run = sample(targets, known, asked.sample) if asked.sample else whole(targets, known)
     if asked.record:
-        RECORD.write_text("".join(f"{line}\n" for line in run.lines))
+        old = RECORD.read_text().splitlines() if RECORD.exists() else []
+        RECORD.write_text("".join(f"{line}\n" for line in merged(old, run.lines)))
     return run.ended()
 
 
@@ -59,8 +60,8 @@ class Run:
             stale = score.note(mutant, bench.noticed(mutant), self.known)
             if stale:
                 self.wrong.append(f"{mutant.name}: {stale}")
-        for survivor in score.survivors:
-            self.say(survivor_line(survivor))
+            if mutant in score.survivors:
+                self.say(survivor_line(mutant))
         self.total.add(score)
         return score
 

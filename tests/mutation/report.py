@@ -76,6 +76,25 @@ class Score:
         )
 
 
+def merged(old: list[str], new: list[str]) -> list[str]:
+    """A record in which the lines of the modules of this run replace what was there; the total is counted anew."""
+    fresh = [json.loads(line) for line in new]
+    modules = {_module(entry) for entry in fresh}
+    kept = [entry for entry in map(json.loads, old) if _module(entry) not in modules]
+    entries = sorted((e for e in [*kept, *fresh] if _module(e) != "total"), key=_module)
+    total = Score(module="total")
+    for entry in entries:
+        if "mutation" in entry:
+            total.mutants += entry["mutants"]
+            total.killed += entry["killed"]
+            total.equivalent += entry["equivalent"]
+    return [*map(json.dumps, entries), total.line()]
+
+
+def _module(entry: dict[str, str]) -> str:
+    return entry.get("mutation") or entry["survived"]
+
+
 def survivor_line(mutant: Mutant) -> str:
     """One JSON object for a mutant that lived and is not known as equivalent."""
     return json.dumps({"survived": mutant.module, "at": mutant.number, "line": mutant.line, "change": mutant.change})

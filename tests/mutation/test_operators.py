@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.mutants import mutants
-from tests.mutation.report import Score, equivalents
+from tests.mutation.report import Score, equivalents, merged, survivor_line
 from tests.mutation.targets import TARGETS
 
 
@@ -131,3 +131,18 @@ def test_a_score_counts_what_could_be_noticed() -> None:
     assert (score.mutants, score.killed, score.equivalent, score.value) == (3, 1, 1, 0.5)
     assert score.survivors == [survivor]
     assert "notices it" in str(score.note(known, "a test", listed)), "an entry that a test contradicts is an error"
+
+
+def test_a_record_keeps_the_modules_that_did_not_run_and_counts_the_total_anew() -> None:
+    survivor = mutants("second", "x = True")[0]
+    first = Score(module="first", mutants=10, killed=9, equivalent=1)
+    second = Score(module="second", mutants=2, killed=1, survivors=[survivor])
+    better = Score(module="second", mutants=2, killed=2)
+    record = merged([], [first.line(), survivor_line(survivor), second.line()])
+    assert record[-1] == Score(module="total", mutants=12, killed=10, equivalent=1).line()
+    record = merged(record, [better.line(), better.line().replace("second", "total")])
+    assert record == [
+        first.line(),
+        better.line(),
+        Score(module="total", mutants=12, killed=11, equivalent=1).line(),
+    ]
