@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from carnet import proof
@@ -37,15 +37,15 @@ async def runner_hangs(line: Line, client: Client, system: Development, work: Wo
     """4b: SIGSTOP after the result was sealed and before it is delivered; SIGCONT when it is too late."""
     name = await _submit(client, work)
     place = await _running(client, system, name)
+    before = await system.metric("carnet_refused_results")
     stopped = await _stop_when_sealed(system, place)
     state = (await client.job(name)).state
     line(f"the runner in {place} was stopped after it sealed and before it delivered", stopped and not state.terminal)
     outcome = await _ended(client, name)
     receipt = (await client.result(name)).receipt.receipt
     line(f"its lease ran out; the job {outcome} in {receipt.jurisdiction}", receipt.jurisdiction != place)
-    before = await system.metric("carnet_refused_results")
     system.resume(runner_name(place))
-    refused = await _until(lambda: _refused(system, before))
+    refused = await _until(lambda: _refused(system, place, before))
     line("when it goes on, its delivery is refused with LEASE_LOST", refused)
     again = (await client.result(name)).receipt.receipt
     line("the outcome is the same as before", again.digest == receipt.digest)
@@ -109,14 +109,16 @@ async def _stop_when_sealed(system: Development, place: str) -> bool:
     return False
 
 
-async def _refused(system: Development, before: float) -> bool:
-    return await system.metric("carnet_refused_results") > before
+async def _refused(system: Development, place: str, before: float) -> bool:
+    """The gateway refused a delivery and recorded it, and the runner heard it."""
+    heard = "lease lost" in (system.directory / "log" / f"{runner_name(place)}.log").read_text()
+    return heard and await system.metric("carnet_refused_results") > before
 
 
-async def _until(there: "Callable[[], asyncio.Future[bool] | object]") -> bool:
+async def _until(there: Callable[[], Coroutine[None, None, bool]]) -> bool:
     until = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < until:
-        if await there():  # type: ignore[misc]  # a coroutine of a bool
+        if await there():
             return True
         await asyncio.sleep(0.2)
     return False

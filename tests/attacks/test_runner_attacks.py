@@ -161,7 +161,7 @@ DELIVERIES: dict[str, tuple[Forge, str]] = {
     "two openings": (lambda r, w: [r.opening(w), r.opening(w)], "ENVELOPE_MALFORMED"),
     "a grant of nobody": (lambda r, w: [r.opening(w, grant_digest=secrets.token_bytes(32))], "LEASE_LOST"),
     "a Start by another key": (lambda r, w: opened(r, w, by=Signer.generate()), "SIGNATURE_INVALID"),
-    "another runner's Start": (lambda r, w: opened(r, w, spiffe_id=r.name[:-1] + "0"), "STATEMENT_INVALID"),
+    "another runner's Start": (lambda r, w: opened(r, w, spiffe_id="spiffe://gpu-de.example/x"), "STATEMENT_INVALID"),
     "a Start of another manifest": (lambda r, w: opened(r, w, manifest_digest=bytes(32)), "STATEMENT_INVALID"),
     "a Start with a short wrap": (lambda r, w: [r.opening(w, start=cut(r, w))], "STATEMENT_INVALID"),
     "a gap in the log": (records(0, 2), "FIELD_INVALID"),

@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from support.measure import quotients, ratio, say, value
@@ -42,7 +43,7 @@ class Stages:
 
     def add(self, marks: list[tuple[str, float]]) -> None:
         """Each mark ends the stage of its name and begins the next; the first one only begins."""
-        for (_, before), (name, at) in zip(marks, marks[1:], strict=False):
+        for (_, before), (name, at) in pairwise(marks):
             self.seconds.setdefault(name, []).append(at - before)
 
 
@@ -105,9 +106,7 @@ async def measured(client: Client, runs: int) -> tuple[dict[str, list[float]], S
     """Seconds of each way, run by run, by turns, and the stages of the framed jobs."""
     stages = Stages()
     framed = Work(facts=facts(), command=COMMAND)
-    raw = Work(
-        facts=facts(), command=COMMAND, files=(WorkFile(name="stdin", source=b"-"),), mode=Mode.RAW
-    )
+    raw = Work(facts=facts(), command=COMMAND, files=(WorkFile(name="stdin", source=b"-"),), mode=Mode.RAW)
     ways: list[tuple[str, Callable[[], Awaitable[float]]]] = [
         ("docker_run", docker_run),
         ("framed", lambda: carnet_run(client, framed, stages)),

@@ -83,8 +83,22 @@ def main() -> None:
     found = parser.parse_args()
     mebibytes, runs = (1024, 21) if found.long else (found.mebibytes, found.runs)
     speeds = measured(memoryview(os.urandom(mebibytes * limits.MIB)), runs)
-    ratio("seal", "sealing_over_sha256", quotients(speeds["seal"], speeds["sha256"]), better="higher", target=0.5, unit=UNIT)
-    ratio("seal", "sealing_over_aes256gcm", quotients(speeds["seal"], speeds["aes256gcm"]), better="higher", target=None, unit=UNIT)
+    ratio(
+        "seal",
+        "sealing_over_sha256",
+        quotients(speeds["seal"], speeds["sha256"]),
+        better="higher",
+        target=0.5,
+        unit=UNIT,
+    )
+    ratio(
+        "seal",
+        "sealing_over_aes256gcm",
+        quotients(speeds["seal"], speeds["aes256gcm"]),
+        better="higher",
+        target=None,
+        unit=UNIT,
+    )
     for name, figures in speeds.items():
         value("seal", f"{name}_speed", [figure / 1e9 for figure in figures], unit="GB/s")
 

@@ -193,7 +193,9 @@ async def measured(system: Development, found: argparse.Namespace) -> tuple[Side
         for run, batch in enumerate(batches(jobs, found.jobs)):
             metadata = (("authorization", "Bearer " + context.token.read_text(encoding="ascii").strip()),)
             if noop is None:
-                first: SubmitJobResponse = await stub.SubmitJob(stream(batch.pop()), timeout=CALL_SECONDS_MAX, metadata=metadata)
+                first: SubmitJobResponse = await stub.SubmitJob(
+                    stream(batch.pop()), timeout=CALL_SECONDS_MAX, metadata=metadata
+                )
                 address, pid = await stack.enter_async_context(noop_server(system.pki.directory, first.ByteSize()))
                 noop = Side(stub=await stack.enter_async_context(channel(context, address)), pid=pid)
                 await cancel(client, [first.job.name])

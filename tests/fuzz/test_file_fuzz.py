@@ -24,6 +24,8 @@ from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, World, b
 from tests.fixtures.runner_double import RunnerDouble
 from tests.fuzz.shapes import messages, mutated
 
+pytestmark = pytest.mark.timeout(900)
+
 Parser = Callable[[bytes], object]
 BODY = json.dumps({
     "schema": "carnet.decision/v1", "verdict": "permit", "permitted": ["DE", "FR"], "blocked": {"US": ["a.rule"]},
@@ -46,7 +48,7 @@ DOCUMENTS: dict[str, tuple[Parser, bytes]] = {
 
 @pytest.mark.parametrize(("read", "honest"), DOCUMENTS.values(), ids=DOCUMENTS.keys())
 def test_any_bytes_are_a_document_or_an_invalid_field_in(read: Parser, honest: bytes) -> None:
-    @bounded(normal=150, full=10_000)
+    @bounded(normal=80, full=10_000)
     @given(st.binary(max_size=200) | JSON | mutated(honest))
     def check(data: bytes) -> None:
         text = with_error(read, data, FieldInvalid)
@@ -138,7 +140,7 @@ class TestReceiptFiles:
         assert verifies(receipt_file, world.pins), "control: untouched, it does"
         honest = proof.verify(proof.from_file(receipt_file), pins=world.pins)
 
-        @bounded(normal=150, full=10_000)
+        @bounded(normal=80, full=10_000)
         @given(mutated(receipt_file))
         def check(data: bytes) -> None:
             # Bytes around the statements (an unknown field, a hint) may differ; what is proven may not.
@@ -156,7 +158,7 @@ class TestReceiptFiles:
         check()
 
     async def test_any_bytes_are_no_receipt(self, world: World) -> None:
-        @bounded(normal=150, full=10_000)
+        @bounded(normal=80, full=10_000)
         @given(st.binary(max_size=200))
         def check(data: bytes) -> None:
             assert not verifies(data, world.pins)

@@ -25,7 +25,7 @@ from tests.fixtures.listener import reason_of
 from tests.fixtures.runner_double import RunnerDouble, active, renewal
 from tests.fuzz.shapes import messages, mutated
 
-pytestmark = ON_ITS_LOOP
+pytestmark = [*ON_ITS_LOOP, pytest.mark.timeout(900)]
 
 NAME = "tenants/" + "0a" * 16 + "/jobs/" + "0b" * 16
 NEVER = frozenset({"UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "DEADLINE_EXCEEDED", "BUG", "ILLEGAL_TRANSITION"})
@@ -159,7 +159,7 @@ async def test_any_bytes_are_answered_with_a_typed_status_by(peers: Peers, name:
     before, memory = peers.client.gateway.left(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     loop, answers = asyncio.get_running_loop(), set[str]()
 
-    @bounded(normal=60, full=5000)
+    @bounded(normal=40, full=5000)
     @given(parts_for(name, peers.honest[name]))
     def check(parts: list[bytes]) -> None:
         answer = asyncio.run_coroutine_threadsafe(peers.send(name, parts), loop).result(30)
@@ -171,6 +171,9 @@ async def test_any_bytes_are_answered_with_a_typed_status_by(peers: Peers, name:
     assert await peers.failures() == []
     after = peers.client.gateway.left()
     grown = {table: after[table] - before[table] for table in after if after[table] != before[table]}
+    if name == "Runners.Attach":
+        # Honest papers and a state with room make a runner, which is offered the job that waits.
+        grown.pop("attempts", None), grown.pop("events", None)
     # A submission of which nothing but a wrap or a request id was changed is a good one: the same job, each time.
     taken = grown.get("jobs", 0)
     whole = {"jobs": 1, "documents": 1, "wraps": 1, "events": 1, "requests": 1, "payloads files": 2}

@@ -18,6 +18,8 @@ from carnet.wire import Codec
 from tests.fixtures.gateway_process import bounded
 from tests.fuzz.shapes import messages, mutated
 
+pytestmark = pytest.mark.timeout(900)
+
 SIGNER = Signer.generate()
 CODECS: dict[str, Codec[Any]] = {
     name: codec for name, codec in sorted(vars(statements).items()) if isinstance(codec, Codec)
@@ -38,7 +40,7 @@ def parsed(codec: Codec[Any], payload: bytes) -> bool:
     return True
 
 
-@bounded(normal=400, full=20_000)
+@bounded(normal=200, full=20_000)
 @given(st.sampled_from(list(CODECS.values())), st.binary(max_size=400))
 def test_any_bytes_are_a_statement_or_raise_its_errors(codec: Codec[Any], payload: bytes) -> None:
     parsed(codec, payload)
@@ -61,7 +63,7 @@ def test_any_message_is_a_statement_or_raises_its_errors(codec: Codec[Any]) -> N
     check()
 
 
-@bounded(normal=150, full=8000)
+@bounded(normal=80, full=8000)
 @given(st.sampled_from(list(CODECS.values())), st.data())
 def test_a_changed_statement_does_not_verify(codec: Codec[Any], data: st.DataObject) -> None:
     honest = data.draw(messages(codec.message)).SerializeToString(deterministic=True) or b"\0"
@@ -97,7 +99,7 @@ def test_a_field_twice_or_a_field_of_nobody_is_refused_though_it_is_signed_well(
             codec.open(SIGNER.sign(codec.kind, payload), SIGNER.verifying_key())
 
 
-@bounded(normal=300, full=10_000)
+@bounded(normal=100, full=10_000)
 @given(st.binary(max_size=300) | mutated(wire.signed_to_bytes(SIGNER.sign(StatementKind.GRANT, b"payload"))))
 def test_any_bytes_are_a_signed_statement_or_malformed(data: bytes) -> None:
     try:
@@ -108,7 +110,7 @@ def test_any_bytes_are_a_signed_statement_or_malformed(data: bytes) -> None:
         SIGNER.verifying_key().verify(signed, StatementKind.PERMIT)
 
 
-@bounded(normal=300, full=10_000)
+@bounded(normal=100, full=10_000)
 @given(st.binary(max_size=300) | mutated(wire.audit_entry("x", time_ns=1, tenant_id=b"", job_id=b"").to_bytes()))
 def test_any_bytes_are_an_entry_of_the_log_or_malformed(data: bytes) -> None:
     try:
@@ -125,7 +127,7 @@ def test_any_proof_of_anything_is_refused(entry: bytes, index: int, path: list[b
         check_logged(entry, index, tuple(path), note, origin="gateway.carnet.test/log", public=public)
 
 
-@bounded(normal=300, full=10_000)
+@bounded(normal=100, full=10_000)
 @given(st.binary(max_size=200) | mutated(SIGNER.public_der))
 def test_any_bytes_are_a_key_or_raise_one_error(data: bytes) -> None:
     try:

@@ -19,7 +19,7 @@ from carnet.core.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from carnet.core.errors import ProofInvalid
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
-relaxed = settings(deadline=None, max_examples=200)
+relaxed = settings(deadline=None, max_examples=2 * settings().max_examples)
 entries = st.lists(st.binary(max_size=8), min_size=1, max_size=70)
 hashes = st.binary(min_size=32, max_size=32)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ def test_any_bytes_are_a_leaf_or_refused(data: bytes) -> None:
         read_leaf(data, LeafKind.RUNNER)
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @given(st.integers(0, len(LEAF) - 1), st.integers(1, 255))
 def test_a_leaf_with_one_byte_changed_never_passes_its_chain(position: int, mask: int) -> None:
     changed = bytearray(LEAF)

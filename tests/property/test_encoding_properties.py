@@ -13,7 +13,7 @@ from carnet.v1 import statements_pb2 as pb
 from carnet.wire import shape_of
 
 MESSAGES: list[type[Message]] = [pb.Manifest, pb.Addendum, pb.RunnerCard, pb.Permit, pb.Receipt, pb.SignedStatement]
-relaxed = settings(deadline=None, max_examples=300)
+relaxed = settings(deadline=None, max_examples=3 * settings().max_examples)
 
 
 @st.composite

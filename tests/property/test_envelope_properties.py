@@ -25,7 +25,7 @@ PRIVATE = HybridPrivateKey.from_seed(ROOT)
 PUBLIC = HybridPublicKey(PRIVATE.public)
 WRAP = wrap_root(PUBLIC, ROOT, manifest_digest=MD, spiffe_id="spiffe://a/b", jurisdiction="FR", kid=PUBLIC.kid)
 PLAIN = hashlib.shake_256(b"plain").digest(40_000)
-relaxed = settings(deadline=None, max_examples=200)
+relaxed = settings(deadline=None, max_examples=2 * settings().max_examples)
 
 
 def sealer() -> SegmentSealer:

@@ -48,7 +48,7 @@ async def whole_system() -> AsyncIterator[Development]:
 
 
 def facts() -> bytes:
-    """Facts of a job that may run anywhere: technical data of no person. One core, which is all that a runner offers."""
+    """Facts of a job that may run anywhere: technical data of no person, on one core."""
     document = {
         "schema": "carnet.facts/v1",
         "purpose": "analytics",
