@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutation.mutants import mutants
 from tests.mutation.report import SCORE_MIN
-from tests.mutation.targets import ROOT, TARGETS, Target
-from tests.mutation.trial import Bench, NotGreen
+from tests.mutation.targets import ROOT, TARGETS
 
 SAMPLE = 25
 
@@ -37,17 +35,43 @@ def test_every_module_of_the_core_has_its_score() -> None:
     assert all(float(str(line["score"])) >= SCORE_MIN for line in scores.values())
 
 
-def planted(folder: Path, test: str) -> Target:
+def planted(folder: Path, test: str) -> Path:
     """A module of two lines with one test."""
     (folder / "subject.py").write_text("def least(a, b):\n    return a if a < b else b\n")
     (folder / "test_subject.py").write_text("from carnet.core.subject import least\n\n" + test)
-    return Target(module="subject", patterns=("test_subject.py",), source=folder, tests=folder)
+    return folder
 
 
-def noticed(target: Target) -> list[str | None]:
-    """By which test each mutant is noticed."""
+# A fresh process: a trial forks, and this one may hold the threads of gRPC by now.
+TRIAL = """
+import json, sys
+from pathlib import Path
+from tests.mutation.mutants import mutants
+from tests.mutation.targets import Target
+from tests.mutation.trial import Bench, NotGreen
+folder = Path(sys.argv[1])
+target = Target(module="subject", patterns=("test_subject.py",), source=folder, tests=folder)
+try:
     bench = Bench.proven(target)
-    return [bench.noticed(mutant) for mutant in mutants(target.module, target.path.read_text())]
+except NotGreen as error:
+    sys.exit(f"NotGreen: {error}")
+print(json.dumps([bench.noticed(mutant) for mutant in mutants(target.module, target.path.read_text())]))
+"""
+
+
+class Unproven(Exception):
+    """The tests fail without a mutant."""
+
+
+def noticed(folder: Path) -> list[str | None]:
+    """By which test each mutant is noticed. Raises `Unproven`."""
+    ended = subprocess.run(
+        [sys.executable, "-c", TRIAL, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    if ended.returncode:
+        raise Unproven(ended.stderr)
+    found: list[str | None] = json.loads(ended.stdout)
+    return found
 
 
 def test_a_test_that_sees_notices_each_mutant_that_matters(tmp_path: Path) -> None:
@@ -69,10 +93,10 @@ def test_a_mutant_that_never_ends_is_noticed_by_the_time(tmp_path: Path) -> None
 
 
 def test_no_score_is_given_where_the_tests_fail_anyway(tmp_path: Path) -> None:
-    with pytest.raises(NotGreen, match="test_it"):
-        Bench.proven(planted(tmp_path, "def test_it() -> None:\n    assert least(1, 2) == 2\n"))
+    with pytest.raises(Unproven, match="test_it"):
+        noticed(planted(tmp_path, "def test_it() -> None:\n    assert least(1, 2) == 2\n"))
 
 
 def test_no_score_is_given_where_no_test_runs(tmp_path: Path) -> None:
-    with pytest.raises(NotGreen, match="NO_TESTS_COLLECTED"):
-        Bench.proven(planted(tmp_path, ""))
+    with pytest.raises(Unproven, match="NO_TESTS_COLLECTED"):
+        noticed(planted(tmp_path, ""))
