@@ -140,6 +140,8 @@ class Dispatch:
     # --- the loop ------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        swept = -sweep_seconds
         while True:
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
@@ -147,7 +149,10 @@ class Dispatch:
                     await self._wake.wait()
             self._wake.clear()
             self._start_claims()
-            await self._guard(self._sweep())
+            # A sweep looks at every job: once in its time is enough, however often the loop is woken.
+            if clock() - swept >= sweep_seconds:
+                swept = clock()
+                await self._guard(self._sweep())
 
     def _start_claims(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -17,7 +17,6 @@ from carnet.authorship import Written, open_written
 from carnet.core import limits
 from carnet.core.decision import (
     DecisionBody,
-    DecisionRecord,
     Effect,
     Reason,
     Verdict,
@@ -34,13 +33,13 @@ from carnet.core.errors import (
     RecipientKeyExpired,
     StatementInvalid,
 )
-from carnet.core.facts import JobFacts, parse_facts
+from carnet.core.facts import JobFacts
 from carnet.core.job import JobState, Manifest, check_facts
 from carnet.core.lifecycle import Accepted, Contender, Job, advance
 from carnet.core.segment import ciphertext_size, segment_sizes
 from carnet.pins import Pins
 from carnet.v1 import jobs_pb2 as pb
-from carnet.verdict import Decided, open_decision
+from carnet.verdict import Decided
 from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_bytes
 from gateway import validation
 from gateway.auditlog import AuditLog
@@ -48,6 +47,7 @@ from gateway.blobs import BlobStore, Payload, Upload
 from gateway.identity import Caller
 from gateway.leaves import leaf_of
 from gateway.messages import job_message
+from gateway.openings import Openings
 from gateway.operations import Batch, InsertJob, InsertWraps
 from gateway.preparing import requester_of
 from gateway.records import JobDocuments, JobKey, NewEntry, NewEvent, SealedWrap, StoredJob
@@ -81,6 +81,7 @@ class _Opening:
     job_id: bytes
     facts: JobFacts
     decided: Decided
+    permits: Callable[[str], bool]
     request_id: str
 
 
@@ -89,6 +90,7 @@ class Intake:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._openings = Openings(parts.pins.gateway)
         self._sequences: dict[bytes, int] = {}
         self._turns: WeakValueDictionary[JobKey, asyncio.Lock] = WeakValueDictionary()
 
@@ -121,8 +123,8 @@ class Intake:
                 raise
 
     def _open(self, caller: Caller, header: pb.SubmitJobRequest.Header) -> _Opening:
-        facts = parse_facts(header.facts)
-        decided = open_decision(pb.Decision(record=header.decision, body=header.body), pins=self._parts.pins.gateway)
+        opened = self._openings.of(header)
+        facts, decided = opened.facts, opened.decided
         if decided.record.tenant_id != caller.tenant_id:
             raise StatementInvalid("The decision is another tenant's.")
         if decided.body.verdict is not Verdict.PERMIT:
@@ -133,6 +135,7 @@ class Intake:
             job_id=header.job_id,
             facts=facts,
             decided=decided,
+            permits=opened.permits,
             request_id=header.request_id,
         )
 
@@ -163,7 +166,7 @@ class Intake:
         if manifest.decision_digest != opening.decided.record.digest:
             raise FactsMismatch("The manifest names another decision.", metadata={"field": "decision"})
         check_facts(manifest, opening.facts)
-        _check_recipients(manifest, opening.decided.record, opening.decided.body, wraps=len(trailer.wraps))
+        _check_recipients(manifest, opening, wraps=len(trailer.wraps))
         skew_ns = limits.clock_skew_seconds_max * 10**9
         if not manifest.created_ns - skew_ns <= now_ns < manifest.not_after_ns:
             raise RecipientKeyExpired("The manifest is not valid now.")
@@ -263,7 +266,8 @@ def _check_sealed(sizes: list[int], manifest: Manifest) -> None:
         raise PayloadNotEncrypted
 
 
-def _check_recipients(manifest: Manifest, record: DecisionRecord, body: DecisionBody, *, wraps: int) -> None:
+def _check_recipients(manifest: Manifest, opening: _Opening, *, wraps: int) -> None:
+    record, body = opening.decided.record, opening.decided.body
     permitted = {(e.spiffe_id, e.jurisdiction) for e in record.shortlist if e.permitted}
     if not manifest.recipients or len(manifest.recipients) != wraps:
         raise FieldInvalid("There must be one wrap for each recipient.", metadata={"field": "wraps"})
@@ -272,7 +276,7 @@ def _check_recipients(manifest: Manifest, record: DecisionRecord, body: Decision
     for recipient in manifest.recipients:
         if (recipient.spiffe_id, recipient.jurisdiction) not in permitted:
             raise FactsMismatch("A recipient is not permitted by the decision.", metadata={"field": "recipients"})
-    if not all(body.permits(place) for place in manifest.allowed_jurisdictions):
+    if not all(opening.permits(place) for place in manifest.allowed_jurisdictions):
         raise FactsMismatch(
             "The manifest allows a place that the decision does not.", metadata={"field": "allowed_jurisdictions"}
         )
