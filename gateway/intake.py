@@ -166,7 +166,7 @@ class Intake:
         if manifest.decision_digest != opening.decided.record.digest:
             raise FactsMismatch("The manifest names another decision.", metadata={"field": "decision"})
         check_facts(manifest, opening.facts)
-        _check_recipients(manifest, opening, wraps=len(trailer.wraps))
+        _check_recipients(manifest, opening.decided.record, opening.decided.body, wraps=len(trailer.wraps))
         skew_ns = limits.clock_skew_seconds_max * 10**9
         if not manifest.created_ns - skew_ns <= now_ns < manifest.not_after_ns:
             raise RecipientKeyExpired("The manifest is not valid now.")
@@ -266,8 +266,7 @@ def _check_sealed(sizes: list[int], manifest: Manifest) -> None:
         raise PayloadNotEncrypted
 
 
-def _check_recipients(manifest: Manifest, opening: _Opening, *, wraps: int) -> None:
-    record, body = opening.decided.record, opening.decided.body
+def _check_recipients(manifest: Manifest, record: DecisionRecord, body: DecisionBody, *, wraps: int) -> None:
     permitted = {(e.spiffe_id, e.jurisdiction) for e in record.shortlist if e.permitted}
     if not manifest.recipients or len(manifest.recipients) != wraps:
         raise FieldInvalid("There must be one wrap for each recipient.", metadata={"field": "wraps"})
@@ -276,7 +275,7 @@ def _check_recipients(manifest: Manifest, opening: _Opening, *, wraps: int) -> N
     for recipient in manifest.recipients:
         if (recipient.spiffe_id, recipient.jurisdiction) not in permitted:
             raise FactsMismatch("A recipient is not permitted by the decision.", metadata={"field": "recipients"})
-    if not all(opening.permits(place) for place in manifest.allowed_jurisdictions):
+    if not all(body.permits(place) for place in manifest.allowed_jurisdictions):
         raise FactsMismatch(
             "The manifest allows a place that the decision does not.", metadata={"field": "allowed_jurisdictions"}
         )
