@@ -17,6 +17,7 @@ from carnet.authorship import Written, open_written
 from carnet.core import limits
 from carnet.core.decision import (
     DecisionBody,
+    DecisionRecord,
     Effect,
     Reason,
     Verdict,
