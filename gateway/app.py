@@ -25,10 +25,9 @@ from grpc_reflection.v1alpha import reflection
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
-from gateway import deliveries, dispatch, intake, offering, queries, retention, returns
+from gateway import deliveries, dispatch, intake, offering, retention, returns
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
-from gateway.blobs import BlobStore
 from gateway.config import GatewayConfig, Listener
 from gateway.gate import Admission, Gate, Revocations
 from gateway.identity import EnterpriseAdmission, RunnerAdmission
@@ -37,14 +36,16 @@ from gateway.judge import Judge
 from gateway.jwks import Algorithm, FileSource, HttpsSource, KeySource
 from gateway.lives import Lives
 from gateway.metrics import Metrics
-from gateway.operations import Batch, ForgetRequests
 from gateway.preparing import Preparing
 from gateway.recipients import Recipients
 from gateway.roster import Roster
 from gateway.runners import Runners
-from gateway.store import SqliteStore
+from gateway.storage import queries
+from gateway.storage.blobs import BlobStore
+from gateway.storage.operations import Batch, ForgetRequests
+from gateway.storage.store import SqliteStore
+from gateway.storage.wraps import WrapKeys, day_of
 from gateway.tokens import IssuerConfig, TokenJudge
-from gateway.wraps import WrapKeys, day_of
 from policy.bundle import Bundle
 from policy.cache import CachedPolicy
 from policy.child import SupervisedOpa

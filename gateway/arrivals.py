@@ -7,8 +7,8 @@
 
 from carnet.core.errors import StatementInvalid
 from carnet.core.receipt import Receipt, Start
-from gateway.records import StoredAttempt
-from gateway.segments import Segment
+from gateway.storage.records import StoredAttempt
+from gateway.storage.segments import Segment
 
 
 def check_arrived(

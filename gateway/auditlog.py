@@ -1,6 +1,6 @@
 """The durable audit log, as it is read: proofs for anyone, under the checkpoints that were signed.
 
-Leaves are added by `Store.write` only, in the transaction of what they are about (`gateway/sequencer.py`).
+Leaves are added by `Store.write` only, in the transaction of what they are about (`gateway/storage/sequencer.py`).
 
 Rules:
 - A proof is made from at most 2 log2(n) stored hashes; no leaf is read but the one that is proven.
@@ -20,8 +20,8 @@ from sqlalchemy import Connection
 
 from carnet.core.errors import NotFound, StoreUnavailable
 from carnet.wire import Logged
-from gateway import logtree, queries
-from gateway.store import Store
+from gateway.storage import logtree, queries
+from gateway.storage.store import Store
 
 
 class AuditLog:

@@ -25,16 +25,17 @@ from carnet.core.receipt import check_receipt, check_start
 from carnet.core.statement import Signed, VerifyingKey
 from carnet.v1 import runners_pb2 as pb
 from carnet.wire import audit_entry, signed_from_bytes, signed_from_proto, signed_to_bytes
-from gateway import queries, validation
+from gateway import validation
 from gateway.arrivals import check_arrived
-from gateway.blobs import BlobStore, Payload, Result, ResultUpload
 from gateway.identity import RunnerPeer
 from gateway.lives import Fence, Lives
 from gateway.metrics import Metrics
-from gateway.operations import AppendLog, Batch, Operation, SetReceipt, SetStart
-from gateway.records import Conflict, JobKey, NewEntry, NewLogRecord, StoredAttempt, StoredJob
-from gateway.segments import Position
-from gateway.store import Store
+from gateway.storage import queries
+from gateway.storage.blobs import BlobStore, Payload, Result, ResultUpload
+from gateway.storage.operations import AppendLog, Batch, Operation, SetReceipt, SetStart
+from gateway.storage.records import Conflict, JobKey, NewEntry, NewLogRecord, StoredAttempt, StoredJob
+from gateway.storage.segments import Position
+from gateway.storage.store import Store
 
 opening_seconds_max: Final = 60.0
 fence_seconds: Final = 5.0

@@ -39,15 +39,15 @@ from carnet.core.lifecycle import (
     Revoke,
 )
 from carnet.core.receipt import ExitClass
-from gateway.blobs import Payload
 from gateway.judge import RunnerDenied
 from gateway.lives import Fence
 from gateway.messages import renewed_message, revoked_message
 from gateway.offering import Offering, Parts, check_held, held_by
-from gateway.operations import Operation
 from gateway.overdue import overdue
-from gateway.records import Conflict, JobKey, StoredJob
 from gateway.roster import Presence
+from gateway.storage.blobs import Payload
+from gateway.storage.operations import Operation
+from gateway.storage.records import Conflict, JobKey, StoredJob
 
 sweep_seconds: Final = 1.0
 retry_seconds: Final = 1.0

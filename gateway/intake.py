@@ -44,19 +44,19 @@ from carnet.verdict import Decided
 from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_bytes
 from gateway import validation
 from gateway.auditlog import AuditLog
-from gateway.blobs import BlobStore, Payload, Upload
 from gateway.identity import Caller
 from gateway.leaves import leaf_of
 from gateway.messages import job_message
 from gateway.openings import Openings
-from gateway.operations import Batch, InsertJob, InsertWraps
 from gateway.preparing import requester_of
-from gateway.records import JobDocuments, JobKey, NewEntry, NewEvent, SealedWrap, StoredJob
 from gateway.requests import remember_request
 from gateway.status import Denied, Violation
-from gateway.store import Store
+from gateway.storage.blobs import BlobStore, Payload, Upload
+from gateway.storage.operations import Batch, InsertJob, InsertWraps
+from gateway.storage.records import JobDocuments, JobKey, NewEntry, NewEvent, SealedWrap, StoredJob
+from gateway.storage.store import Store
+from gateway.storage.wraps import WrapKeys, day_of
 from gateway.whole import whole
-from gateway.wraps import WrapKeys, day_of
 
 part_seconds_max: Final = 60.0
 

@@ -13,18 +13,19 @@ from carnet.core.errors import IllegalTransition, JobNotCancellable, NotFound, P
 from carnet.core.lifecycle import CancelAsked
 from carnet.v1 import jobs_pb2 as pb
 from carnet.v1.jobs_pb2_grpc import JobsServicer, add_JobsServicer_to_server
-from gateway import queries, validation
+from gateway import validation
 from gateway.identity import Caller, caller
 from gateway.intake import Intake
 from gateway.lives import Lives
 from gateway.messages import job_key, job_message
 from gateway.preparing import Preparing
 from gateway.recipients import Recipients
-from gateway.records import StoredJob
 from gateway.requests import remember_request
 from gateway.returns import Returns
-from gateway.segments import Position
-from gateway.store import Store
+from gateway.storage import queries
+from gateway.storage.records import StoredJob
+from gateway.storage.segments import Position
+from gateway.storage.store import Store
 
 _tag_bytes = 16
 

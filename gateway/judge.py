@@ -31,7 +31,7 @@ from carnet.core.placement import Placement, RunnerOffer, place, shortlist
 from carnet.core.statement import Signed, Signer
 from carnet.vetting import VettedRunner
 from carnet.wire import signed_to_bytes
-from gateway.records import StoredDecision
+from gateway.storage.records import StoredDecision
 from policy.engine import GatewayFacts, JobQuery, PolicyEngine
 
 

@@ -2,10 +2,10 @@
 
 from carnet.core.errors import NotFound
 from carnet.wire import Logged
-from gateway import queries
 from gateway.auditlog import AuditLog
-from gateway.records import JobKey
-from gateway.store import Store
+from gateway.storage import queries
+from gateway.storage.records import JobKey
+from gateway.storage.store import Store
 
 
 async def leaf_of(store: Store, log: AuditLog, key: JobKey, kind: str) -> Logged:

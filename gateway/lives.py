@@ -25,9 +25,9 @@ from carnet.core.lifecycle import AttemptLost, DropWraps, Effect, Event, LogOutc
 from carnet.wire import audit_entry, signed_from_bytes
 from gateway.bells import Bells
 from gateway.metrics import Metrics
-from gateway.operations import Batch, DeleteWraps, Operation, UpdateJob, Written
-from gateway.records import Conflict, JobDocuments, JobKey, NewEntry, NewEvent, StoredJob
-from gateway.store import Store
+from gateway.storage.operations import Batch, DeleteWraps, Operation, UpdateJob, Written
+from gateway.storage.records import Conflict, JobDocuments, JobKey, NewEntry, NewEvent, StoredJob
+from gateway.storage.store import Store
 from gateway.whole import whole
 from policy.engine import GatewayFacts
 

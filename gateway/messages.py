@@ -5,7 +5,7 @@ from carnet.core.statement import Signed
 from carnet.v1 import jobs_pb2 as pb
 from carnet.v1 import runners_pb2
 from carnet.wire import Logged, logged_to_proto, signed_from_bytes, signed_to_proto
-from gateway.records import JobDocuments, JobKey, StoredEvent, StoredJob, StoredLogRecord
+from gateway.storage.records import JobDocuments, JobKey, StoredEvent, StoredJob, StoredLogRecord
 
 RunnerMessage = runners_pb2.AttachResponse
 

@@ -19,16 +19,16 @@ from carnet.core.lease import Grant, grant_lease
 from carnet.core.lifecycle import AttemptLost, Claimed, Contender
 from carnet.core.statement import Signed, Signer
 from carnet.wire import Logged, signed_to_bytes
-from gateway.blobs import BlobStore
 from gateway.judge import Judge, Passage, RunnerDenied, stored_decision
 from gateway.lives import Fence, Lives
 from gateway.messages import offer_message
 from gateway.metrics import Metrics
-from gateway.operations import InsertAttempt, InsertDecision, Operation
-from gateway.records import StoredAttempt, StoredJob
 from gateway.roster import Presence, Roster
-from gateway.store import Store
-from gateway.wraps import WrapGone, WrapKeys
+from gateway.storage.blobs import BlobStore
+from gateway.storage.operations import InsertAttempt, InsertDecision, Operation
+from gateway.storage.records import StoredAttempt, StoredJob
+from gateway.storage.store import Store
+from gateway.storage.wraps import WrapGone, WrapKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@
 
 from carnet.core.job import JobState as State
 from carnet.core.lifecycle import AttemptClosed, AttemptLost, DeadlinePassed, Event
-from gateway.records import StoredJob
 from gateway.roster import Roster
+from gateway.storage.records import StoredJob
 
 
 def overdue(job: StoredJob, roster: Roster, *, now_ns: int, lease_seconds: int) -> Event | None:

@@ -15,10 +15,10 @@ from gateway import validation
 from gateway.identity import Caller
 from gateway.judge import Judge, Judgement, stored_decision
 from gateway.metrics import Metrics
-from gateway.operations import Batch, InsertDecision
-from gateway.records import NewEntry
 from gateway.roster import Roster
-from gateway.store import Store
+from gateway.storage.operations import Batch, InsertDecision
+from gateway.storage.records import NewEntry
+from gateway.storage.store import Store
 from policy.engine import GatewayFacts, Screening
 
 

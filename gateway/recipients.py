@@ -21,11 +21,11 @@ from carnet.verdict import Decided, open_decision
 from carnet.wire import signed_from_bytes, signed_from_proto, signed_to_bytes
 from gateway.identity import Caller
 from gateway.lives import Dossier, Lives
-from gateway.operations import InsertAddendum, InsertWraps
-from gateway.records import SealedWrap, StoredJob
 from gateway.requests import remember_request
-from gateway.store import Store
-from gateway.wraps import WrapKeys, day_of
+from gateway.storage.operations import InsertAddendum, InsertWraps
+from gateway.storage.records import SealedWrap, StoredJob
+from gateway.storage.store import Store
+from gateway.storage.wraps import WrapKeys, day_of
 
 
 class Recipients:

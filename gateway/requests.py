@@ -4,7 +4,7 @@ import hashlib
 import uuid
 
 from gateway.identity import Caller
-from gateway.operations import RememberRequest
+from gateway.storage.operations import RememberRequest
 
 
 def remember_request(caller: Caller, request_id: str, body: bytes, *, now_ns: int) -> RememberRequest:

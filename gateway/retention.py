@@ -8,11 +8,11 @@
 
 from carnet.core import limits
 from carnet.core.decision import Obligation, parse_body
-from gateway import queries
-from gateway.blobs import BlobStore, Payload, Result
 from gateway.lives import ENDED
-from gateway.records import JobKey, StoredJob
-from gateway.store import Store
+from gateway.storage import queries
+from gateway.storage.blobs import BlobStore, Payload, Result
+from gateway.storage.records import JobKey, StoredJob
+from gateway.storage.store import Store
 
 DAY_NS = 24 * 3600 * 10**9
 

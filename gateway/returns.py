@@ -16,15 +16,15 @@ from carnet import statements
 from carnet.core.errors import NotFound
 from carnet.v1 import jobs_pb2 as pb
 from carnet.wire import logged_to_proto, signed_from_bytes, signed_to_proto
-from gateway import queries
 from gateway.auditlog import AuditLog
 from gateway.bells import Bells
-from gateway.blobs import BlobStore, Result
 from gateway.leaves import leaf_about, leaf_of
 from gateway.messages import event_message, log_message
-from gateway.records import JobKey, StoredAttempt, StoredJob
-from gateway.segments import Position
-from gateway.store import Store
+from gateway.storage import queries
+from gateway.storage.blobs import BlobStore, Result
+from gateway.storage.records import JobKey, StoredAttempt, StoredJob
+from gateway.storage.segments import Position
+from gateway.storage.store import Store
 
 wait_seconds_max: Final = 30.0
 page: Final = 100

@@ -15,7 +15,7 @@ from carnet.core.errors import PeerError, RunnerDraining, Unavailable
 from carnet.core.placement import RunnerOffer
 from carnet.vetting import VettedRunner
 from gateway.messages import RunnerMessage
-from gateway.records import JobKey
+from gateway.storage.records import JobKey
 
 sends_max = 256
 

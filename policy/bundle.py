@@ -1,7 +1,7 @@
 """Bundle: the rules and the data that an engine runs, and the digests by which they are known.
 
-- Rules are every `.rego` below `policy/rego` but the tests; data is every table in `policy/data`, held to
-  its schema.
+- Rules are every `.rego` below `policy/rego` but the tests; data is every table in `policy/data`, held to its schema.
+  A table that is a folder is in parts, one a regime; no two parts hold the same row.
 - `revisions` are SHA-256 over canonical listings (path and digest of each file, sorted). They stand in every decision.
 - `revision` names the whole; it is the OPA manifest's revision, so an answer from another bundle is told apart.
 - A file that is malformed, or a table without a schema, stops the load: there is no half bundle.
@@ -69,7 +69,7 @@ class Bundle:
             for path in sorted((folder / "rego").rglob("*.rego"))
             if not path.name.endswith("_test.rego")
         }
-        tables = {path.stem: _table(path, schemas) for path in sorted((folder / "data").glob("*.json"))}
+        tables = {path.stem: _whole(path, schemas) for path in sorted((folder / "data").glob("*"))}
         if not rules or not tables:
             raise Bug(detail=f"no policy below {folder}")
         return cls(
@@ -125,11 +125,23 @@ class Bundle:
         (folder / ".manifest").write_bytes(canonical(manifest))
 
 
-def _table(path: Path, schemas: Schemas) -> dict[str, Json]:
+def _whole(path: Path, schemas: Schemas) -> dict[str, Json]:
+    if path.is_file():
+        return _table(path, f"data/{path.stem}", schemas)
+    parts = [_table(part, f"data/{path.name}", schemas) for part in sorted(path.glob("*.json"))]
+    rows: dict[str, Json] = {}
+    for found in map(_rows_of, parts):
+        if twice := rows.keys() & found.keys():
+            raise Bug(detail=f"{path.name} has rows in two parts: {sorted(twice)}")
+        rows.update(found)
+    return {**parts[0], "rows": rows}
+
+
+def _table(path: Path, schema: str, schemas: Schemas) -> dict[str, Json]:
     data = path.read_bytes()
     parse(data, bytes_max=table_bytes_max)
     table: dict[str, Json] = json.loads(data)
-    schemas.check(f"data/{path.stem}", table)
+    schemas.check(schema, table)
     return table
 
 

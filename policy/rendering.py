@@ -1,6 +1,6 @@
 """Decisions in words, English and French, from message ids.
 
-- A reason is an id with parameters; the words are in one catalogue (`policy/data/messages.json`), so they can not drift
+- A reason is an id with parameters; the words are in one catalogue (`policy/data/messages`), so they can not drift
   from the rule that decided.
 - Places are named in the reader's language; a long list is cut, and says how many more there are.
 

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from carnet.core.audit import EMPTY_ROOT, Frontier, leaf_hash
 from carnet.core.checkpoint import Checkpoint, sign_checkpoint
 from carnet.core.errors import StoreUnavailable
-from gateway import logtree, queries
-from gateway.operations import Batch
-from gateway.records import NewEntry
-from gateway.sequencer import LogDamaged, Sequencer
+from gateway.storage import logtree, queries
+from gateway.storage.operations import Batch
+from gateway.storage.records import NewEntry
+from gateway.storage.sequencer import LogDamaged, Sequencer
 from tests.fixtures.stored import ORIGIN, open_store
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))

@@ -26,7 +26,7 @@ from carnet.outbox import SealedJob
 from carnet.v1 import jobs_pb2 as pb
 from carnet.wire import signed_to_proto
 from gateway import intake
-from gateway.blobs import BlobStore, Upload
+from gateway.storage.blobs import BlobStore, Upload
 from tests.fixtures.client_double import (
     ClientDouble,
     Part,
@@ -78,9 +78,9 @@ async def refused(client: ClientDouble, parts: list[Part] | AsyncIterator[Part])
 
 async def accepted(client: ClientDouble, sealed: SealedJob) -> str:
     """The control: the same job, untouched, is taken."""
-    before = client.gateway.rows("jobs")
+    before = client.gateway.storage.rows("jobs")
     answer = await client.send(submission(sealed))
-    assert client.gateway.rows("jobs") == before + 1
+    assert client.gateway.storage.rows("jobs") == before + 1
     return answer.job.name
 
 
@@ -160,10 +160,10 @@ async def test_a_submission_with(client: ClientDouble, forge: Forge, reason: str
 
 async def test_what_comes_after_the_trailer_changes_nothing(client: ClientDouble) -> None:
     sealed, other = await client.sealed(), await client.sealed()
-    before = client.gateway.rows("jobs")
+    before = client.gateway.storage.rows("jobs")
     answer = await client.send([*submission(sealed), trailer(other), *submission(other)])
     assert answer.job.name.endswith(sealed.manifest.job_id.hex())
-    assert client.gateway.rows("jobs") == before + 1
+    assert client.gateway.storage.rows("jobs") == before + 1
     assert client.gateway.left()["uploads"] == 0
 
 
@@ -198,7 +198,7 @@ async def test_a_segment_that_never_ends_is_refused_at_its_size(
     client: ClientDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sealed = await client.sealed()
-    monkeypatch.setattr("gateway.segments.segment_sealed_bytes_max", limits.MIB)
+    monkeypatch.setattr("gateway.storage.segments.segment_sealed_bytes_max", limits.MIB)
     many = [header(sealed), *[chunk(bytes(limits.chunk_bytes_max))] * 3, trailer(sealed)]
     assert await refused(client, many) == "ENVELOPE_MALFORMED"
     await accepted(client, sealed)
@@ -383,13 +383,13 @@ HOSTILE_FACTS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("data", HOSTILE_FACTS.values(), ids=HOSTILE_FACTS.keys())
 async def test_facts_with(client: ClientDouble, data: bytes) -> None:
-    decisions = client.gateway.rows("decisions")
+    decisions = client.gateway.storage.rows("decisions")
     with pytest.raises(CarnetError) as caught:
         await client.call("PrepareJob", pb.PrepareJobRequest(facts=data))
     assert caught.value.reason == "FIELD_INVALID"
     assert "\x1b" not in str(caught.value)
     assert await refused(client, [header(await client.sealed(), facts=data)]) == "FIELD_INVALID"
-    assert client.gateway.rows("decisions") == decisions + 1, "only the honest job's decision was made"
+    assert client.gateway.storage.rows("decisions") == decisions + 1, "only the honest job's decision was made"
 
 
 # --- ids that were used -------------------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ from carnet.core.segment import Opener, ciphertext_size
 from carnet.inbox import ResultReader
 from carnet.v1 import jobs_pb2
 from gateway import intake
-from gateway.blobs import BlobStore, Payload
-from gateway.records import JobKey
+from gateway.storage.blobs import BlobStore, Payload
+from gateway.storage.records import JobKey
 from tests.fixtures.malicious_gateway import Held, fetched
 from tests.fixtures.parties import Parties
 

@@ -33,7 +33,7 @@ from carnet.inbox import ResultReader
 from carnet.v1 import jobs_pb2
 from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_proto
 from gateway.arrivals import check_arrived
-from gateway.records import JobKey, StoredAttempt
+from gateway.storage.records import JobKey, StoredAttempt
 from tests.fixtures.malicious_gateway import Held, receipt_file
 from tests.fixtures.parties import SECOND, Parties, nothing, resigned, trusting
 

@@ -12,11 +12,11 @@ from sqlalchemy import bindparam, update
 
 from carnet.core.errors import JobIdTaken, StoreUnavailable
 from carnet.core.job import JobState
-from gateway import changes, queries, tables
-from gateway import store as storing
-from gateway.operations import Batch, InsertAttempt, SetReceipt, UpdateJob, Written
-from gateway.records import Conflict, StoredJob
-from gateway.store import SqliteStore
+from gateway.storage import changes, queries, tables
+from gateway.storage import store as storing
+from gateway.storage.operations import Batch, InsertAttempt, SetReceipt, UpdateJob, Written
+from gateway.storage.records import Conflict, StoredJob
+from gateway.storage.store import SqliteStore
 from tests.fixtures.stored import TENANT, accepted, attempt, decided, documents, job, open_store, stepped
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from carnet.core.audit import check_logged
 from carnet.core.errors import JobIdTaken
 from carnet.core.job import JobState
-from gateway import queries
-from gateway.operations import Batch, RememberRequest, UpdateJob, Written
-from gateway.records import Conflict, NewEntry, NewEvent
-from gateway.store import SqliteStore
+from gateway.storage import queries
+from gateway.storage.operations import Batch, RememberRequest, UpdateJob, Written
+from gateway.storage.records import Conflict, NewEntry, NewEvent
+from gateway.storage.store import SqliteStore
 from tests.fixtures.stored import ORIGIN, TENANT, accepted, decided, job, open_store
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from carnet.core.audit import Frontier, Tree, check_logged, leaf_hash
 from carnet.core.checkpoint import Checkpoint, sign_checkpoint
 from carnet.core.errors import Bug, NotFound, StoreUnavailable
-from gateway import logtree, queries
 from gateway.auditlog import AuditLog, load_log_key
-from gateway.loghead import LogHead, slot_bytes
-from gateway.operations import Batch
-from gateway.records import NewEntry
+from gateway.storage import logtree, queries
+from gateway.storage.loghead import LogHead, slot_bytes
+from gateway.storage.operations import Batch
+from gateway.storage.records import NewEntry
 from tests.fixtures.stored import ORIGIN, open_store
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))

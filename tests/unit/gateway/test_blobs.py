@@ -18,10 +18,10 @@ from carnet.core.errors import (
     StoreUnavailable,
 )
 from carnet.core.job import SealedObject
-from gateway import segments
-from gateway.blobs import BlobStore, Payload, Result
-from gateway.records import JobKey
-from gateway.segments import Position, Segment
+from gateway.storage import segments
+from gateway.storage.blobs import BlobStore, Payload, Result
+from gateway.storage.records import JobKey
+from gateway.storage.segments import Position, Segment
 
 KEY = JobKey(tenant_id=b"\1" * 16, job_id=b"\2" * 16)
 PAYLOAD = Payload(key=KEY, manifest_digest=b"\3" * 32)

@@ -12,8 +12,8 @@ from carnet.core.job import JobState
 from carnet.core.lifecycle import CancelAsked, Claimed
 from carnet.core.receipt import ExitClass
 from carnet.statements import RENEWAL
-from gateway import queries
 from gateway.roster import Presence
+from gateway.storage import queries
 from sandbox.agent import offer_from
 from sandbox.offer import Memory, judge_offer
 from tests.fixtures.broker import Broker, broker, revised

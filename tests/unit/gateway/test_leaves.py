@@ -10,7 +10,7 @@ from carnet.core.audit import check_logged
 from carnet.core.errors import NotFound
 from gateway.auditlog import AuditLog
 from gateway.leaves import leaf_about, leaf_of, size_of
-from gateway.store import SqliteStore
+from gateway.storage.store import SqliteStore
 from tests.fixtures import stored
 
 KEY = Ed25519PrivateKey.generate()

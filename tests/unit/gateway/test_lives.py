@@ -12,12 +12,12 @@ from carnet.core.errors import IllegalTransition, LeaseLost
 from carnet.core.job import JobState
 from carnet.core.lease import grant_lease
 from carnet.core.lifecycle import AttemptLost, CancelAsked, Claimed, Effect, Enqueue, RecipientGone
-from gateway import queries
 from gateway.bells import Bells
 from gateway.lives import Lives, kind_of
 from gateway.metrics import Metrics
-from gateway.records import Conflict, StoredJob
-from gateway.store import SqliteStore
+from gateway.storage import queries
+from gateway.storage.records import Conflict, StoredJob
+from gateway.storage.store import SqliteStore
 from tests.fixtures import stored
 
 

@@ -17,8 +17,8 @@ from carnet.core.lifecycle import (
     advance,
 )
 from gateway.overdue import overdue
-from gateway.records import StoredJob
 from gateway.roster import Presence, Roster
+from gateway.storage.records import StoredJob
 from tests.fixtures import stored
 from tests.fixtures.parties import Parties
 

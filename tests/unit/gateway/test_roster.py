@@ -7,8 +7,8 @@ import pytest
 
 from carnet.core.errors import RunnerDraining, Unavailable
 from gateway.messages import revoked_message
-from gateway.records import JobKey
 from gateway.roster import Presence, Roster, sends_max
+from gateway.storage.records import JobKey
 from tests.fixtures.parties import Parties
 
 

@@ -25,9 +25,9 @@ from carnet.core.errors import (
 )
 from carnet.core.job import JobState
 from carnet.core.lease import Lease
-from gateway import queries, tables
-from gateway import writer as writing
-from gateway.operations import (
+from gateway.storage import queries, tables
+from gateway.storage import writer as writing
+from gateway.storage.operations import (
     AppendLog,
     Batch,
     DeleteWraps,
@@ -42,8 +42,8 @@ from gateway.operations import (
     SetStart,
     UpdateJob,
 )
-from gateway.records import Conflict, JobKey, NewEntry, NewEvent, NewLogRecord, SealedWrap, StoredJob
-from gateway.store import SqliteStore
+from gateway.storage.records import Conflict, JobKey, NewEntry, NewEvent, NewLogRecord, SealedWrap, StoredJob
+from gateway.storage.store import SqliteStore
 from tests.fixtures.stored import (
     DECISION,
     ORIGIN,
@@ -371,7 +371,7 @@ async def test_a_store_opens_again_with_all_that_it_had(tmp_path: Path) -> None:
 async def test_a_database_that_another_process_keeps_locked_is_unavailable_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store._busy_ms", 50)
+    monkeypatch.setattr("gateway.storage.store._busy_ms", 50)
     store = await open_store(tmp_path / "store.db", KEY)
     await store.write(decided())
     other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from carnet.core.audit import check_logged
 from gateway.auditlog import AuditLog
-from gateway.records import JobKey
+from gateway.storage.records import JobKey
 from tests.fixtures.stored import ORIGIN, TENANT, open_store
 
 ROOT = Path(__file__).parents[3]

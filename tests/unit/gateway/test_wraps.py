@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from carnet.core.errors import StoreUnavailable
-from gateway.records import JobKey
-from gateway.wraps import WrapGone, WrapKeys, day_of
+from gateway.storage.records import JobKey
+from gateway.storage.wraps import WrapGone, WrapKeys, day_of
 
 KEY = JobKey(tenant_id=b"\1" * 16, job_id=b"\2" * 16)
 KID = b"\3" * 32

@@ -16,8 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 
 from carnet.core import limits
 from carnet.core.job import JobState
-from gateway import rows, tables
-from gateway.records import (
+from gateway.storage import rows, tables
+from gateway.storage.records import (
     JobDocuments,
     JobKey,
     SealedWrap,

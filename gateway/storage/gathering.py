@@ -14,10 +14,10 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, insert
 
-from gateway import queries, tables
-from gateway.operations import Batch, InsertJob, RememberRequest
-from gateway.records import JobKey, StoredJob
-from gateway.rows import Cells
+from gateway.storage import queries, tables
+from gateway.storage.operations import Batch, InsertJob, RememberRequest
+from gateway.storage.records import JobKey, StoredJob
+from gateway.storage.rows import Cells
 
 _ORDER: Final = tuple(tables.metadata.sorted_tables)
 

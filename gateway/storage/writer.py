@@ -25,11 +25,11 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from carnet.core import limits
 from carnet.core.errors import CarnetError, StoreUnavailable
-from gateway import changes
-from gateway.gathering import Gathering
-from gateway.operations import Batch, Written
-from gateway.records import Conflict
-from gateway.sequencer import LogDamaged, Sequencer, Staged
+from gateway.storage import changes
+from gateway.storage.gathering import Gathering
+from gateway.storage.operations import Batch, Written
+from gateway.storage.records import Conflict
+from gateway.storage.sequencer import LogDamaged, Sequencer, Staged
 
 queue_bytes_max: Final = 128 * limits.MIB
 

@@ -21,9 +21,9 @@ from carnet.core.audit import EMPTY_ROOT, Frontier, leaf_hash
 from carnet.core.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from carnet.core.errors import ProofInvalid, StoreUnavailable
 from carnet.wire import Logged
-from gateway import changes, logtree, queries
-from gateway.loghead import LogHead
-from gateway.records import NewEntry
+from gateway.storage import changes, logtree, queries
+from gateway.storage.loghead import LogHead
+from gateway.storage.records import NewEntry
 
 _chunk_leaves: Final = 512
 

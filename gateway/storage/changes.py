@@ -16,9 +16,9 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete
 
 from carnet.core import limits
 from carnet.core.errors import Bug, FieldInvalid, JobIdTaken, NotFound, QuotaExceeded, RequestIdReused
-from gateway import queries, rows, tables
-from gateway.gathering import Gathering, Remembered
-from gateway.operations import (
+from gateway.storage import queries, rows, tables
+from gateway.storage.gathering import Gathering, Remembered
+from gateway.storage.operations import (
     AppendLog,
     Batch,
     DeleteWraps,
@@ -35,7 +35,7 @@ from gateway.operations import (
     UpdateJob,
     Written,
 )
-from gateway.records import Conflict, JobKey, NewEntry, NewEvent, NewLogRecord, StoredAttempt, StoredJob
+from gateway.storage.records import Conflict, JobKey, NewEntry, NewEvent, NewLogRecord, StoredAttempt, StoredJob
 
 _SECOND: Final = 10**9
 _jobs: Final = tables.jobs.c

@@ -31,8 +31,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from carnet.core.encoding import ctx
 from carnet.core.errors import RecipientKeyExpired, StoreUnavailable
-from gateway.folders import make_folder, sync_folder
-from gateway.records import JobKey, SealedWrap
+from gateway.storage.folders import make_folder, sync_folder
+from gateway.storage.records import JobKey, SealedWrap
 
 key_bytes: Final = 32
 nonce_bytes: Final = 12

@@ -190,7 +190,7 @@ class StoredDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedWrap:
-    """A wrap under the key of its day (`gateway/wraps.py`): nonce and ciphertext in `data`."""
+    """A wrap under the key of its day (`gateway/storage/wraps.py`): nonce and ciphertext in `data`."""
 
     kid: bytes
     day: date

@@ -18,7 +18,7 @@ from typing import Final
 from carnet.core import limits
 from carnet.core.errors import FieldInvalid
 from carnet.wire import Logged
-from gateway.records import (
+from gateway.storage.records import (
     JobDocuments,
     JobKey,
     NewEntry,

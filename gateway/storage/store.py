@@ -36,12 +36,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from carnet.core import limits
 from carnet.core.errors import StoreUnavailable
 from carnet.core.job import JobState
-from gateway import queries
-from gateway.loghead import LogHead
-from gateway.operations import Batch, Written
-from gateway.records import JobDocuments, JobKey, SealedWrap, StoredAttempt, StoredDecision, StoredJob
-from gateway.sequencer import Sequencer
-from gateway.writer import Writer
+from gateway.storage import queries
+from gateway.storage.loghead import LogHead
+from gateway.storage.operations import Batch, Written
+from gateway.storage.records import JobDocuments, JobKey, SealedWrap, StoredAttempt, StoredDecision, StoredJob
+from gateway.storage.sequencer import Sequencer
+from gateway.storage.writer import Writer
 
 readers_default: Final = 4
 _busy_ms: Final = 5000
@@ -58,7 +58,7 @@ class Store(Protocol):
         """Do a batch, durable. Raises `Conflict`, `JobIdTaken`, `RequestIdReused`, `StoreUnavailable`, ..."""
 
     async def read(self, query: Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Ask one query of `gateway/queries.py`, at one moment. Raises `StoreUnavailable`."""
+        """Ask one query of `gateway/storage/queries.py`, at one moment. Raises `StoreUnavailable`."""
 
     async def close(self) -> None:
         """Write what waits, and let go of everything."""

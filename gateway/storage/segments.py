@@ -20,7 +20,7 @@ from typing import Final
 from carnet.core import limits
 from carnet.core.errors import EnvelopeMalformed, LeaseLost, QuotaExceeded
 from carnet.core.segment import ciphertext_size
-from gateway.folders import make_folder, sync_folder
+from gateway.storage.folders import make_folder, sync_folder
 
 segment_sealed_bytes_max: Final = ciphertext_size(limits.segment_bytes)
 _NAME: Final = re.compile(r"([0-9a-f]{4})-([0-9a-f]{8})")

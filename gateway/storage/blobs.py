@@ -34,9 +34,9 @@ from typing import Final, ParamSpec, Self, TypeVar
 from carnet.core import limits
 from carnet.core.errors import Bug, NotFound, PayloadDigestMismatch, StoreUnavailable
 from carnet.core.job import SealedObject
-from gateway.folders import make_folder, remove_folder, sync_folder
-from gateway.records import JobKey
-from gateway.segments import (
+from gateway.storage.folders import make_folder, remove_folder, sync_folder
+from gateway.storage.records import JobKey
+from gateway.storage.segments import (
     Position,
     Segment,
     SegmentFolder,

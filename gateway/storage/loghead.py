@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from carnet.core.checkpoint import Checkpoint, open_checkpoint
 from carnet.core.errors import Bug, ProofInvalid
-from gateway.folders import sync_folder
+from gateway.storage.folders import sync_folder
 
 slot_bytes: Final = 4096
 

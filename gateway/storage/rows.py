@@ -13,8 +13,8 @@ from carnet.core.errors import CarnetError, StoreUnavailable
 from carnet.core.job import JobState
 from carnet.core.lease import Lease
 from carnet.core.lifecycle import Contender, Job
-from gateway.operations import RememberRequest
-from gateway.records import (
+from gateway.storage.operations import RememberRequest
+from gateway.storage.records import (
     JobDocuments,
     JobKey,
     NewEvent,
