@@ -82,7 +82,6 @@ class _Opening:
     job_id: bytes
     facts: JobFacts
     decided: Decided
-    permits: Callable[[str], bool]
     request_id: str
 
 
@@ -136,7 +135,6 @@ class Intake:
             job_id=header.job_id,
             facts=facts,
             decided=decided,
-            permits=opened.permits,
             request_id=header.request_id,
         )
 

@@ -12,9 +12,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from carnet.core.facts import JobFacts, parse_facts
@@ -23,16 +21,14 @@ from carnet.v1 import jobs_pb2 as pb
 from carnet.verdict import Decided, open_decision
 
 entries_max: Final = 256
-places_max: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """Facts and the decision about them, verified. `permits` is the body's own, remembered by place."""
+    """Facts and the decision about them, verified."""
 
     facts: JobFacts
     decided: Decided
-    permits: Callable[[str], bool]
 
 
 class Openings:
@@ -56,7 +52,7 @@ class Openings:
     def _open(self, header: pb.SubmitJobRequest.Header) -> Opened:
         facts = parse_facts(header.facts)
         decided = open_decision(pb.Decision(record=header.decision, body=header.body), pins=self._pins)
-        return Opened(facts=facts, decided=decided, permits=lru_cache(maxsize=places_max)(decided.body.permits))
+        return Opened(facts=facts, decided=decided)
 
 
 def _name(header: pb.SubmitJobRequest.Header) -> bytes:
