@@ -9,13 +9,17 @@
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from carnet import statements
 from carnet.core.errors import SignatureInvalid, StatementInvalid
 from carnet.core.job import Addendum, Manifest
 from carnet.core.keyset import TenantKeySet, check_key_set
-from carnet.core.statement import Signed
+from carnet.core.statement import Signed, VerifyingKey
 from carnet.pins import TenantPins
+
+key_sets_max: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,7 @@ def open_written(
     tenant = next((t for t in tenants if t.root.keyid == key_set.keyid), None)
     if tenant is None:
         raise SignatureInvalid("The tenant key set is not signed by a pinned tenant root.")
-    keys = statements.KEY_SET.open(key_set, tenant.root)
+    keys = _key_set(key_set, tenant.root)
     check_key_set(keys, tenant_id=tenant.tenant_id, sequence_seen=sequence_seen, now_ns=now_ns)
     opened = statements.MANIFEST.open(manifest, keys.find(manifest.keyid, now_ns=now_ns))
     if opened.tenant_id != tenant.tenant_id:
@@ -53,6 +57,12 @@ def open_written(
     more = tuple(statements.ADDENDUM.open(a, keys.find(a.keyid, now_ns=now_ns)) for a in addenda)
     _check_addenda(opened, more)
     return Written(key_set=keys, manifest=opened, addenda=more)
+
+
+@lru_cache(maxsize=key_sets_max)
+def _key_set(signed: Signed, root: VerifyingKey) -> TenantKeySet:
+    """What a root signed, kept for these very bytes, signature and key; a refusal is never kept."""
+    return statements.KEY_SET.open(signed, root)
 
 
 def _check_addenda(manifest: Manifest, addenda: tuple[Addendum, ...]) -> None:

@@ -12,10 +12,10 @@
 """
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Generic, Protocol, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
@@ -99,17 +99,9 @@ def to_message(value: object, message: M) -> M:
 
 def from_message(message: Message, value: type[V], **extra: bytes) -> V:
     """The dataclass of a message. Raises what its construction raises, and `StatementInvalid` for an unknown enum."""
-    found: dict[str, Any] = dict(extra)
     kinds: Any = value
-    for name, kind in _fields(kinds):
-        part = getattr(message, name)
-        if get_origin(kind) is tuple:
-            found[name] = tuple(_part_in(item, get_args(kind)[0]) for item in part)
-        elif isinstance(kind, type) and issubclass(kind, StrEnum):
-            found[name] = _member(_enum(message, name), part, kind)
-        else:
-            found[name] = _part_in(part, kind)
-    return value(**found)
+    found: dict[str, Any] = {name: read(getattr(message, name)) for name, read in _readers(kinds, message.DESCRIPTOR)}
+    return value(**extra, **found)
 
 
 def _extend(message: Message, name: str, items: tuple[object, ...]) -> None:
@@ -121,8 +113,27 @@ def _extend(message: Message, name: str, items: tuple[object, ...]) -> None:
             repeated.append(item)
 
 
-def _part_in(part: Any, kind: Any) -> Any:
-    return from_message(part, kind) if isinstance(kind, type) and dataclasses.is_dataclass(kind) else part
+@cache
+def _readers(value: Hashable, descriptor: Descriptor) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """How each field of a dataclass is made from the field of the message, settled once for each pair of them."""
+    return tuple((name, _reader(kind, descriptor.fields_by_name[name])) for name, kind in _fields(value))
+
+
+def _reader(kind: Any, field: FieldDescriptor) -> Callable[[Any], Any]:
+    if get_origin(kind) is tuple:
+        item = _part(get_args(kind)[0])
+        return tuple if item is _same else lambda parts: tuple(map(item, parts))
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return partial(_member, cast(EnumDescriptor, field.enum_type), kind=kind)
+    return _part(kind)
+
+
+def _part(kind: Any) -> Callable[[Any], Any]:
+    return partial(from_message, value=kind) if isinstance(kind, type) and dataclasses.is_dataclass(kind) else _same
+
+
+def _same(part: Any) -> Any:
+    return part
 
 
 def _number(message: Message, name: str, member: StrEnum) -> int:

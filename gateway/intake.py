@@ -274,7 +274,8 @@ def _check_recipients(manifest: Manifest, record: DecisionRecord, body: Decision
     for recipient in manifest.recipients:
         if (recipient.spiffe_id, recipient.jurisdiction) not in permitted:
             raise FactsMismatch("A recipient is not permitted by the decision.", metadata={"field": "recipients"})
-    if not all(body.permits(place) for place in manifest.allowed_jurisdictions):
+    # What is in `permitted` is in no rule's blocked set: only regions need the longer question.
+    if not all(body.permits(place) for place in set(manifest.allowed_jurisdictions).difference(body.permitted)):
         raise FactsMismatch(
             "The manifest allows a place that the decision does not.", metadata={"field": "allowed_jurisdictions"}
         )

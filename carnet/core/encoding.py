@@ -155,32 +155,32 @@ def _scan(payload: bytes, shape: MessageShape, *, depth: int) -> None:
     if depth > depth_max:
         raise EnvelopeMalformed(_MALFORMED)
     seen: set[int] = set()
-    offset = 0
-    while offset < len(payload):
+    fields, offset, end = shape.fields, 0, len(payload)
+    while offset < end:
         key, offset = _varint(payload, offset)
         number = key >> 3
-        field = shape.fields.get(number)
+        field = fields.get(number)
         if field is None or number > _number_max or key & 7 != field.wire:
             raise EnvelopeMalformed(_MALFORMED)
-        if number in seen and not field.repeated:
-            raise EnvelopeMalformed(_MALFORMED)
-        seen.add(number)
+        if not field.repeated:
+            if number in seen:
+                raise EnvelopeMalformed(_MALFORMED)
+            seen.add(number)
         offset = _value(payload, offset, field, depth=depth)
 
 
 def _value(payload: bytes, offset: int, field: FieldShape, *, depth: int) -> int:
-    match field.wire:
-        case WireType.VARINT:
-            value, end = _varint(payload, offset)
-            if value > field.value_max:
-                raise EnvelopeMalformed(_MALFORMED)
-        case WireType.I64:
-            end = offset + 8
-        case WireType.I32:
-            end = offset + 4
-        case WireType.LEN:
-            size, offset = _varint(payload, offset)
-            end = offset + size
+    wire = field.wire
+    if wire is WireType.VARINT:
+        value, end = _varint(payload, offset)
+        if value > field.value_max:
+            raise EnvelopeMalformed(_MALFORMED)
+        return end
+    if wire is WireType.LEN:
+        size, offset = _varint(payload, offset)
+        end = offset + size
+    else:
+        end = offset + (8 if wire is WireType.I64 else 4)
     if end > len(payload):
         raise EnvelopeMalformed(_MALFORMED)
     if field.message is not None:
@@ -192,11 +192,13 @@ def _value(payload: bytes, offset: int, field: FieldShape, *, depth: int) -> int
 
 def _varint(payload: bytes, offset: int) -> tuple[int, int]:
     """The varint at an offset and where it ends; the shortest spelling of at most 64 bits."""
+    if offset < len(payload) and payload[offset] < 0x80:
+        return payload[offset], offset + 1
     value = 0
     for i, byte in enumerate(payload[offset : offset + 10]):
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
-            if (byte == 0 and i > 0) or value > varint_max:
+            if byte == 0 or value > varint_max:
                 break
             return value, offset + i + 1
     raise EnvelopeMalformed(_MALFORMED)
