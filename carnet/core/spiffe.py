@@ -17,7 +17,6 @@ from carnet.core.errors import CredentialInvalid, FieldInvalid
 from carnet.core.facts import check_jurisdiction, country_of
 
 spiffe_bytes_max: Final = 2048
-trust_domain_bytes_max: Final = 255
 
 _PREFIX: Final = "spiffe://"
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")

@@ -6,7 +6,7 @@ import pytest
 
 from carnet.core import limits
 from carnet.core.errors import StatementInvalid
-from carnet.core.receipt import ResultObject, check_start
+from carnet.core.receipt import ExitClass, ResultObject, check_start
 from tests.unit.core.test_receipt import RECEIPT, START, check
 
 
@@ -44,3 +44,8 @@ def test_what_differs_is_named_with_the_statement_that_it_is_in() -> None:
         check(replace(RECEIPT, image="other"))
     with pytest.raises(StatementInvalid, match=r"The Start's runner is another\."):
         check_start(START, manifest_digest=START.manifest_digest, grant_digest=START.grant_digest, spiffe_id="other")
+
+
+def test_the_words_for_an_end_are_those_that_tools_and_refusals_know() -> None:
+    words = "succeeded job_failed timeout oom output_limit cancelled lease_lost infra_lost"
+    assert [member.value for member in ExitClass] == words.split()
