@@ -78,9 +78,9 @@ async def refused(client: ClientDouble, parts: list[Part] | AsyncIterator[Part])
 
 async def accepted(client: ClientDouble, sealed: SealedJob) -> str:
     """The control: the same job, untouched, is taken."""
-    before = client.gateway.storage.rows("jobs")
+    before = client.gateway.rows("jobs")
     answer = await client.send(submission(sealed))
-    assert client.gateway.storage.rows("jobs") == before + 1
+    assert client.gateway.rows("jobs") == before + 1
     return answer.job.name
 
 
@@ -160,10 +160,10 @@ async def test_a_submission_with(client: ClientDouble, forge: Forge, reason: str
 
 async def test_what_comes_after_the_trailer_changes_nothing(client: ClientDouble) -> None:
     sealed, other = await client.sealed(), await client.sealed()
-    before = client.gateway.storage.rows("jobs")
+    before = client.gateway.rows("jobs")
     answer = await client.send([*submission(sealed), trailer(other), *submission(other)])
     assert answer.job.name.endswith(sealed.manifest.job_id.hex())
-    assert client.gateway.storage.rows("jobs") == before + 1
+    assert client.gateway.rows("jobs") == before + 1
     assert client.gateway.left()["uploads"] == 0
 
 
@@ -383,13 +383,13 @@ HOSTILE_FACTS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("data", HOSTILE_FACTS.values(), ids=HOSTILE_FACTS.keys())
 async def test_facts_with(client: ClientDouble, data: bytes) -> None:
-    decisions = client.gateway.storage.rows("decisions")
+    decisions = client.gateway.rows("decisions")
     with pytest.raises(CarnetError) as caught:
         await client.call("PrepareJob", pb.PrepareJobRequest(facts=data))
     assert caught.value.reason == "FIELD_INVALID"
     assert "\x1b" not in str(caught.value)
     assert await refused(client, [header(await client.sealed(), facts=data)]) == "FIELD_INVALID"
-    assert client.gateway.storage.rows("decisions") == decisions + 1, "only the honest job's decision was made"
+    assert client.gateway.rows("decisions") == decisions + 1, "only the honest job's decision was made"
 
 
 # --- ids that were used -------------------------------------------------------------------------------------------

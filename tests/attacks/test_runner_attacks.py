@@ -248,11 +248,11 @@ async def test_garbage_in_a_result_spoils_only_the_runner_s_own_attempt(scene: S
 
 async def test_a_receipt_that_was_taken_is_taken_once(scene: Scene) -> None:
     await scene.brought_home(scene.work)
-    leaves = scene.client.gateway.storage.rows("entries")
+    leaves = scene.client.gateway.rows("entries")
     # The answer may have been lost: the same Start is told so again, and nothing is written.
     answers = await scene.runner.deliver([scene.runner.opening(scene.work)])
     assert [answer.accepted for answer in answers] == [True]
-    assert scene.client.gateway.storage.rows("entries") == leaves
+    assert scene.client.gateway.rows("entries") == leaves
     other = scene.runner.attempt(scene.work.offer)
     with pytest.raises(CarnetError) as caught:
         await scene.runner.deliver(scene.runner.honest(other))
@@ -385,11 +385,11 @@ async def test_an_earlier_attempt_can_not_deliver_once_a_later_one_began(client:
         )
         new = late.attempt(await streams[late.name].offer())
         assert new.grant.attempt == old.grant.attempt + 1
-        leaves = client.gateway.storage.rows("entries WHERE kind = 'result.refused'")
+        leaves = client.gateway.rows("entries WHERE kind = 'result.refused'")
         with pytest.raises(CarnetError) as caught:
             await early.deliver(early.honest(old))
         assert caught.value.reason == "LEASE_LOST"
-        assert client.gateway.storage.rows("entries WHERE kind = 'result.refused'") == leaves + 1, "and it is on record"
+        assert client.gateway.rows("entries WHERE kind = 'result.refused'") == leaves + 1, "and it is on record"
         with pytest.raises(CarnetError):
             await early.fetch(old.grant.digest)
         assert (await early.renew(streams[early.name], old.grant.digest)).revoked.reason == "LEASE_LOST"
@@ -414,8 +414,8 @@ async def test_an_expired_grant_delivers_and_fetches_nothing(world: World, polic
             with pytest.raises(CarnetError) as caught:
                 await attack
             assert caught.value.reason == "LEASE_LOST"
-        assert gateway.storage.rows("entries WHERE kind = 'result.refused'") == 1
-        assert gateway.storage.rows("log_records") == 0
+        assert gateway.rows("entries WHERE kind = 'result.refused'") == 1
+        assert gateway.rows("log_records") == 0
 
 
 async def test_a_receipt_for_a_job_that_has_ended_is_late_and_nothing_else(scene: Scene) -> None:
