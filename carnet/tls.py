@@ -150,7 +150,7 @@ def chain_from_pem(pem: bytes) -> tuple[bytes, ...]:
         raise CredentialInvalid("The certificates are too large.")
     try:
         return tuple(c.public_bytes(Encoding.DER) for c in x509.load_pem_x509_certificates(pem))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CredentialInvalid("The bytes are not certificates in PEM.") from error
 
 
@@ -158,7 +158,7 @@ def certificate_to_pem(certificate: bytes) -> bytes:
     """A certificate in PEM. Raises `CredentialInvalid`."""
     try:
         return x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CredentialInvalid("The bytes are not a certificate.") from error
 
 

@@ -24,7 +24,7 @@ from carnet import statements
 from carnet.core import limits
 from carnet.core.credential import Leaf, RunnerId, SpiffeId
 from carnet.core.errors import CredentialInvalid
-from carnet.core.runner import Ownership, RunnerStatus
+from carnet.core.runner import Owner, Ownership, RunnerStatus
 from carnet.core.spiffe import check_trust_domain
 from carnet.core.statement import Signed, Signer, VerifyingKey
 
@@ -46,6 +46,9 @@ class OwnershipRecord:
     country: str
     parent_entity: str
     parent_country: str
+    owners: tuple[Owner, ...] = ()
+    covered_person: str = "unknown"
+    certifications: tuple[str, ...] = ()
 
 
 class CertificateAuthority:
@@ -139,6 +142,9 @@ class OperatorAuthority(CertificateAuthority):
             country=record.country,
             parent_entity=record.parent_entity,
             parent_country=record.parent_country,
+            owners=record.owners,
+            covered_person=record.covered_person,
+            certifications=record.certifications,
             issued_ns=to_ns(now),
             expires_ns=to_ns(now + timedelta(days=ownership_days)),
         )

@@ -55,7 +55,8 @@ def _announce(console: Console, running: Development, image: str) -> None:
         f"  context      {running.context}",
         "",
         "  Try:",
-        f"  carnet run --context {running.context} {image} --data-class technical --origin DE -- python3 -c 'print(1)'",
+        f"  carnet run --context {running.context} {image} --data-class technical --origin DE --controlled no"
+        " -- python3 -c 'print(1)'",
         "",
     )
     for line in lines:

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from carnet import statements, wire
 from carnet.core.credential import LeafKind, RunnerId, TenantKey, TenantKeySet, read_leaf
 from carnet.core.document import Json, canonical
+from carnet.core.runner import Owner
 from carnet.core.statement import Signer
 from carnet.tls import certificate_to_pem, chain_from_pem, read_private_key
 from certs import issuer
@@ -143,6 +144,8 @@ def _operator(folder: Folder, operator: Operator, now: datetime) -> tuple[dict[s
         country=operator.jurisdiction,
         parent_entity=operator.parent,
         parent_country=operator.jurisdiction,
+        owners=(Owner(country=operator.jurisdiction, percent=100),),
+        covered_person="no",
     )
     home.write_public("ownership.stmt", wire.signed_to_bytes(authority.sign_ownership(record, now=now)))
     _write_status(home, authority, now)

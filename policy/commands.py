@@ -24,10 +24,10 @@ from rich.table import Column, Table
 
 from carnet.core import limits
 from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict, Verdict
-from carnet.core.document import Json, parse
+from carnet.core.document import Document, Json, parse
 from carnet.core.errors import CallerError, CarnetError, FieldInvalid, PolicyEngineUnavailable
-from carnet.core.facts import parse_facts
-from carnet.core.runner import Evidence, Isolation, RunnerFacts
+from carnet.core.facts import TRISTATE, parse_facts
+from carnet.core.runner import Evidence, Isolation, Owner, RunnerFacts
 from policy.bundle import Bundle
 from policy.catalogue import nanoseconds
 from policy.child import SupervisedOpa
@@ -143,11 +143,21 @@ def parse_runner(data: bytes) -> RunnerFacts:
         isolation=Isolation(top.text("isolation", choices=set(Isolation))),
         gpus=top.integer("gpus", high=1024),
         card_digest=bytes(32),
+        owners=tuple(_owner(owner) for owner in operator.documents("owners", items_max=limits.owners_max)),
+        covered_person=operator.text("covered_person", choices=TRISTATE),
+        certifications=tuple(sorted(operator.texts("certifications", items_max=limits.owners_max, bytes_max=64))),
+        gpu_models=tuple(sorted(top.texts("gpu_models"))),
     )
     if top.text("country") != found.country:
         top.refuse("country", "must be the country of the jurisdiction")
     operator.close()
     top.close()
+    return found
+
+
+def _owner(document: Document) -> Owner:
+    found = Owner(country=document.text("country", bytes_max=2), percent=document.integer("percent", high=100))
+    document.close()
     return found
 
 

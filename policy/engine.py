@@ -33,6 +33,14 @@ class Screening(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """How many records of a category an exporter sent out in the trailing twelve months (28 CFR 202.205)."""
+
+    category: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayFacts:
     """What the gateway adds to a job's facts. The ids are opaque; the digest is shown to the client."""
 
@@ -41,6 +49,7 @@ class GatewayFacts:
     tenant: str
     roles: tuple[str, ...]
     screening: Screening
+    volumes: tuple[Volume, ...] = ()
 
     def document(self) -> bytes:
         """The canonical bytes of `carnet.gateway-facts/v1`."""
@@ -51,7 +60,12 @@ class GatewayFacts:
             "roles": [*sorted(self.roles)],
         }
         return canonical(
-            {"schema": "carnet.gateway-facts/v1", "requester": requester, "screening": self.screening.value}
+            {
+                "schema": "carnet.gateway-facts/v1",
+                "requester": requester,
+                "screening": self.screening.value,
+                "volumes": {volume.category: volume.records for volume in self.volumes},
+            }
         )
 
     @property
@@ -64,13 +78,14 @@ class GatewayFacts:
         """Read what `document` wrote. Raises `FieldInvalid`."""
         top = parse(data, bytes_max=limits.facts_bytes_max)
         top.text("schema", choices={"carnet.gateway-facts/v1"})
-        requester = top.document("requester")
+        requester, volumes = top.document("requester"), top.document("volumes")
         return cls(
             issuer=requester.text("issuer"),
             subject=requester.text("subject"),
             tenant=requester.text("tenant"),
             roles=requester.texts("roles"),
             screening=Screening(top.text("screening", choices=set(Screening))),
+            volumes=tuple(Volume(category=name, records=volumes.integer(name)) for name in sorted(volumes.names())),
         )
 
 
@@ -90,9 +105,14 @@ class JobQuery:
                 "controller": _controller(self.facts),
                 "data": _data(self.facts),
                 "transfer": _transfer(self.facts),
+                "technology": _technology(self.facts),
+                "end_user": _end_user(self.facts),
                 "constraints": _constraints(self.facts),
             },
-            "gateway": {"screening": self.gateway.screening.value},
+            "gateway": {
+                "screening": self.gateway.screening.value,
+                "volumes": {volume.category: volume.records for volume in self.gateway.volumes},
+            },
         }
 
     @property
@@ -145,6 +165,7 @@ def _data(facts: JobFacts) -> Json:
         "classes": list(facts.data.classes),
         "subject_jurisdictions": list(facts.data.subject_jurisdictions),
         "origin_jurisdiction": facts.data.origin_jurisdiction,
+        "records": facts.data.records,
         "pseudonymised": facts.data.pseudonymised,
     }
 
@@ -162,9 +183,43 @@ def _transfer(facts: JobFacts) -> Json:
             for mechanism in facts.transfer.mechanisms
         ],
         "importers": [
-            {"entity": importer.entity, "dpf_certified": importer.dpf_certified}
+            {
+                "entity": importer.entity,
+                "dpf_certified": importer.dpf_certified,
+                "uk_bridge": importer.uk_bridge,
+                "swiss_certified": importer.swiss_certified,
+            }
             for importer in facts.transfer.importers
         ],
+    }
+
+
+def _technology(facts: JobFacts) -> Json:
+    return {
+        "controlled": facts.technology.controlled,
+        "itar": facts.technology.itar,
+        "eccns": list(facts.technology.eccns),
+        "eu_codes": list(facts.technology.eu_codes),
+        "licences": [
+            {
+                "id": licence.id,
+                "authority": licence.authority,
+                "codes": list(licence.codes),
+                "countries": list(licence.countries),
+                "end_users": list(licence.end_users),
+                "expires_ns": licence.expires_ns,
+            }
+            for licence in facts.technology.licences
+        ],
+    }
+
+
+def _end_user(facts: JobFacts) -> Json:
+    return {
+        "entity": facts.end_user.entity,
+        "country": facts.end_user.country,
+        "parent_country": facts.end_user.parent_country,
+        "use": facts.end_user.use,
     }
 
 

@@ -1,7 +1,8 @@
 """Facts from the command line: what a person declares with options, as a `carnet.facts/v1` document.
 
 - Nothing is guessed in the job's favour: data about people needs its subjects and its number of records named.
-- What has a default is shown by `--print-facts`; what options can not say (transfer bases) goes into a facts file.
+- What has a default is shown by `--print-facts`; what options can not say (transfer bases, licences) goes into a
+  facts file.
 - The document is held against the same rules as a file before it is sent.
 
     facts = build_facts(declaration, image="sha256:...", controller="hospital.example")
@@ -50,6 +51,17 @@ class Declaration:
     controller_country: Annotated[str, Parameter(group=_FACTS, help="Its country; else the origin.")] = ""
     sector: Annotated[tuple[str, ...], Parameter(group=_FACTS, help="health, bank, public, ... (often)")] = ()
     public_body: Annotated[bool, Parameter(group=_FACTS, help="The controller is a public body.")] = False
+    controlled: Annotated[
+        str,
+        Parameter(group=_FACTS, help="Software or technology under export control is in it: yes, no, unknown."),
+    ] = ""
+    itar: Annotated[str, Parameter(group=_FACTS, help="Of the US Munitions List: yes, no; else as --controlled.")] = ""
+    eccn: Annotated[tuple[str, ...], Parameter(group=_FACTS, help="US control numbers: EAR99, 3A090, ... (often)")] = ()
+    eu_code: Annotated[tuple[str, ...], Parameter(group=_FACTS, help="EU dual-use codes: 5A002, ... (often)")] = ()
+    end_user: Annotated[str, Parameter(group=_FACTS, help="Who uses the results; else the controller.")] = ""
+    end_user_country: Annotated[str, Parameter(group=_FACTS, help="Its country; else the controller's.")] = ""
+    end_user_parent: Annotated[str, Parameter(group=_FACTS, help="Where its ultimate parent sits; ZZ: unknown.")] = "ZZ"
+    end_use: Annotated[str, Parameter(group=_FACTS, help="civil, military, wmd, surveillance, unknown.")] = "unknown"
     only: Annotated[tuple[str, ...], Parameter(group=_FACTS, help="Run in these places only: DE, EEA, EU, ...")] = ()
     never: Annotated[tuple[str, ...], Parameter(group=_FACTS, help="Never run in these places.")] = ()
     parent_never: Annotated[
@@ -69,12 +81,13 @@ def build_facts(declared: Declaration, *, image: str, controller: str) -> bytes:
     """The facts document, checked. `controller` stands where none was declared. Raises `FieldInvalid`."""
     classes = words(declared.data_class)
     _check_declared(declared, classes)
+    entity, country = declared.controller or controller, declared.controller_country or declared.origin
     document: dict[str, Json] = {
         "schema": SCHEMA,
         "purpose": declared.purpose,
         "controller": {
-            "entity": declared.controller or controller,
-            "country": declared.controller_country or declared.origin,
+            "entity": entity,
+            "country": country,
             "sectors": _texts(words(declared.sector)),
             "public_body": declared.public_body,
         },
@@ -86,6 +99,19 @@ def build_facts(declared: Declaration, *, image: str, controller: str) -> bytes:
             "pseudonymised": declared.pseudonymised,
         },
         "transfer": {"mechanisms": [], "importers": []},
+        "technology": {
+            "controlled": declared.controlled,
+            "itar": declared.itar or ("no" if declared.controlled == "no" else "unknown"),
+            "eccns": _texts(words(declared.eccn)),
+            "eu_codes": _texts(words(declared.eu_code)),
+            "licences": [],
+        },
+        "end_user": {
+            "entity": declared.end_user or entity,
+            "country": declared.end_user_country or country,
+            "parent_country": declared.end_user_parent,
+            "use": declared.end_use,
+        },
         "constraints": {
             "only": _texts(places(declared.only)),
             "never": _texts(places(declared.never)),
@@ -130,6 +156,11 @@ def _check_declared(declared: Declaration, classes: tuple[str, ...]) -> None:
         raise FieldInvalid("Say what the data is with --data-class, or give --facts.", metadata={"field": "data_class"})
     if not declared.origin:
         raise FieldInvalid("Say where the data comes from with --origin.", metadata={"field": "origin"})
+    if not declared.controlled:
+        raise FieldInvalid(
+            "Say with --controlled yes, no or unknown whether software or technology under export control is in it.",
+            metadata={"field": "controlled"},
+        )
     if set(classes) <= ABOUT_NOBODY:
         return
     if not words(declared.subjects):

@@ -66,7 +66,7 @@ async def run(
 ) -> int:
     """Run a job where it may run: prepare, seal, submit, wait, open.
 
-    carnet run IMAGE --data-class technical --origin DE -- python3 -c 'print(1)'
+    carnet run IMAGE --data-class technical --origin DE --controlled no -- python3 -c 'print(1)'
 
     Parameters
     ----------

@@ -29,6 +29,16 @@ from carnet.core.spiffe import RunnerId, SpiffeId
 from carnet.core.statement import VerifyingKey
 
 _SECOND_NS: Final = 10**9
+# The library reads most of a certificate only when it is asked for it: each of these can come late (a TypeError is
+# what it makes of a name whose string type does not fit its attribute).
+_UNREADABLE: Final = (
+    TypeError,
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _USAGES: Final = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
 
 X = TypeVar("X", bound=x509.ExtensionType)
@@ -72,10 +82,11 @@ def read_leaf(certificate: bytes, kind: LeafKind) -> Leaf:
     parsed = parse_certificate(certificate)
     try:
         leaf = _leaf(parsed, certificate, kind)
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+        countries = [attribute.value for attribute in parsed.subject.get_attributes_for_oid(NameOID.COUNTRY_NAME)]
+    except _UNREADABLE as error:
         raise CredentialInvalid("The certificate is malformed or lacks an extension.") from error
     if kind is LeafKind.RUNNER:
-        _check_runner(parsed, leaf)
+        _check_runner(countries, leaf)
     elif leaf.id.segments[0] != "client" or len(leaf.id.segments) != 2:
         raise CredentialInvalid("The SPIFFE id does not name a client.")
     return leaf
@@ -86,9 +97,14 @@ def parse_certificate(certificate: bytes) -> x509.Certificate:
     if len(certificate) > limits.certificate_bytes_max:
         raise CredentialInvalid("The certificate is too large.")
     try:
-        return x509.load_der_x509_certificate(certificate)
-    except (ValueError, UnsupportedAlgorithm) as error:
+        parsed = x509.load_der_x509_certificate(certificate)
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CredentialInvalid("The bytes are not a certificate.") from error
+    # The count of unused bits stands before the signature and is not signed: with another one the same certificate
+    # would have a second digest.
+    if certificate[-len(parsed.signature) - 1] != 0:
+        raise CredentialInvalid("The bytes are not a certificate.")
+    return parsed
 
 
 def key_of(certificate: x509.Certificate) -> VerifyingKey:
@@ -169,9 +185,8 @@ def _spiffe_id(parsed: x509.Certificate) -> SpiffeId:
     return SpiffeId.parse(names[0].value)
 
 
-def _check_runner(parsed: x509.Certificate, leaf: Leaf) -> None:
+def _check_runner(countries: list[str | bytes], leaf: Leaf) -> None:
     runner = RunnerId.of(leaf.id)
-    countries = [attribute.value for attribute in parsed.subject.get_attributes_for_oid(NameOID.COUNTRY_NAME)]
     if countries != [runner.country]:
         raise CredentialInvalid("The country of the certificate is not that of its jurisdiction.")
     if leaf.not_after_ns - leaf.not_before_ns > limits.leaf_seconds_max * _SECOND_NS:

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from carnet.core import limits
 from carnet.core.certificate import Leaf, LeafKind, judge_leaf, read_leaf, verify_chain
 from carnet.core.errors import CredentialInvalid, CredentialRevoked, FieldInvalid
-from carnet.core.facts import check_jurisdiction
+from carnet.core.facts import TRISTATE, check_jurisdiction
 from carnet.core.keyset import TenantKey, TenantKeySet, check_key_set
 from carnet.core.runner import KeyStatement, Ownership, RunnerStatus
 from carnet.core.spiffe import RunnerId, SpiffeId, check_trust_domain
@@ -135,8 +135,24 @@ def check_ownership(ownership: Ownership, identity: Identity, *, now_ns: int) ->
         _check_place(country)
         if len(country) != 2:
             raise CredentialInvalid("An owner's country is an ISO 3166-1 code.")
+    _check_owners(ownership)
     if not ownership.issued_ns - _SKEW_NS <= now_ns < ownership.expires_ns:
         raise CredentialInvalid("The ownership facts are not live.")
+
+
+def _check_owners(ownership: Ownership) -> None:
+    countries = [owner.country for owner in ownership.owners]
+    for country in countries:
+        _check_place(country)
+    if any(len(country) != 2 for country in countries) or len(set(countries)) != len(countries):
+        raise CredentialInvalid("Each owner's country is named once, by its ISO 3166-1 code.")
+    if any(owner.percent > 100 for owner in ownership.owners) or len(countries) > limits.owners_max:
+        raise CredentialInvalid("The owners' shares are out of bounds.")
+    if ownership.covered_person not in TRISTATE:
+        raise CredentialInvalid("An operator is a covered person, or not, or that is unknown.")
+    words = ownership.certifications
+    if len(set(words)) != len(words) or len(words) > limits.owners_max or any(not 0 < len(w) <= 64 for w in words):
+        raise CredentialInvalid("The operator's certifications are out of bounds.")
 
 
 def check_key_statement(statement: KeyStatement, identity: Identity, *, now_ns: int) -> None:

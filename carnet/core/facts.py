@@ -22,16 +22,25 @@ SCHEMA: Final = "carnet.facts/v1"
 PURPOSES: Final = frozenset({"training", "inference", "analytics", "simulation", "rendering", "other"})
 DATA_CLASSES: Final = frozenset({
     "personal", "health", "genetic", "biometric", "financial", "criminal", "children", "special_category",
-    "non_personal", "public", "synthetic", "payment_card", "technical",
+    "non_personal", "public", "synthetic", "payment_card", "technical", "omic", "geolocation", "identifiers",
+    "us_government_related", "cn_important", "criminal_justice",
 })  # fmt: skip
 SECTORS: Final = frozenset(
-    {"health", "bank", "insurance", "public", "defence", "energy", "telecom", "research", "other"}
-)
-MECHANISMS: Final = frozenset({"SCC", "BCR", "IDTA", "UK_ADDENDUM"})
+    {
+        "health", "bank", "insurance", "payment", "public", "criminal_justice", "defence", "energy", "telecom",
+        "research", "other",
+    }
+)  # fmt: skip
+MECHANISMS: Final = frozenset({
+    "SCC", "BCR", "IDTA", "UK_ADDENDUM", "CN_ASSESSMENT", "CN_CONTRACT", "CN_CERTIFICATION", "SA_CLAUSES", "SA_BINDING",
+})  # fmt: skip
+AUTHORITIES: Final = frozenset({"BIS", "DDTC", "EU", "NATIONAL"})
+END_USES: Final = frozenset({"civil", "military", "wmd", "surveillance", "unknown"})
 TRISTATE: Final = frozenset({"yes", "no", "unknown"})
 
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _JURISDICTION: Final = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+_CONTROL_CODE: Final = re.compile(r"EAR99|[0-9][A-E][0-9]{3}(\.[a-z0-9]{1,4}){0,6}")
 _IMAGE: Final = re.compile(r"([a-z0-9][a-z0-9._:/-]{0,254}@)?sha256:[0-9a-f]{64}")
 
 
@@ -81,10 +90,13 @@ class Mechanism:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importer:
-    """A US importer and whether it is certified under the Data Privacy Framework, as the exporter checked."""
+    """A US importer, and whether it is certified under the Data Privacy Framework, its UK extension (the data bridge)
+    and the Swiss one, as the exporter checked: `yes`, `no` or `unknown`."""
 
     entity: str
     dpf_certified: str
+    uk_bridge: str
+    swiss_certified: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +105,41 @@ class Transfer:
 
     mechanisms: tuple[Mechanism, ...]
     importers: tuple[Importer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Licence:
+    """An export licence: whose, for which control codes, countries and end users, and its last moment."""
+
+    id: str
+    authority: str
+    codes: tuple[str, ...]
+    countries: tuple[str, ...]
+    end_users: tuple[str, ...]
+    expires_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Technology:
+    """What of the job is software or technology under export control. `eccns` after 15 CFR 774, `eu_codes` after
+    Annex I of Regulation (EU) 2021/821, `itar` after 22 CFR 121. `controlled` is `yes`, `no` or `unknown`."""
+
+    controlled: str
+    itar: str
+    eccns: tuple[str, ...]
+    eu_codes: tuple[str, ...]
+    licences: tuple[Licence, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndUser:
+    """Who uses what the job yields, where they are and where their ultimate parent has its headquarters, and for what.
+    `ZZ` is a country that is not known."""
+
+    entity: str
+    country: str
+    parent_country: str
+    use: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +180,8 @@ class JobFacts:
     controller: Controller
     data: DataFacts
     transfer: Transfer
+    technology: Technology
+    end_user: EndUser
     constraints: Constraints
     image: str
     resources: Resources
@@ -154,6 +203,8 @@ def parse_facts(data: bytes) -> JobFacts:
         controller=_controller(top.document("controller")),
         data=_data(top.document("data")),
         transfer=_transfer(top.document("transfer")),
+        technology=_technology(top.document("technology")),
+        end_user=_end_user(top.document("end_user")),
         constraints=_constraints(top.document("constraints")),
         image=_image(top),
         resources=_resources(top.document("resources")),
@@ -211,7 +262,51 @@ def _mechanism(document: Document) -> Mechanism:
 
 
 def _importer(document: Document) -> Importer:
-    found = Importer(entity=document.text("entity"), dpf_certified=document.text("dpf_certified", choices=TRISTATE))
+    found = Importer(
+        entity=document.text("entity"),
+        dpf_certified=document.text("dpf_certified", choices=TRISTATE),
+        uk_bridge=document.text("uk_bridge", choices=TRISTATE),
+        swiss_certified=document.text("swiss_certified", choices=TRISTATE),
+    )
+    document.close()
+    return found
+
+
+def _technology(document: Document) -> Technology:
+    found = Technology(
+        controlled=document.text("controlled", choices=TRISTATE),
+        itar=document.text("itar", choices=TRISTATE),
+        eccns=_control_codes(document, "eccns"),
+        eu_codes=_control_codes(document, "eu_codes"),
+        licences=tuple(_licence(d) for d in document.documents("licences", items_max=64)),
+    )
+    free = found.itar == "no" and set(found.eccns) <= {"EAR99"} and not found.eu_codes
+    if found.controlled == "no" and not free:
+        document.refuse("controlled", "must not be `no` where itar, eccns or eu_codes name a control")
+    document.close()
+    return found
+
+
+def _licence(document: Document) -> Licence:
+    found = Licence(
+        id=document.text("id"),
+        authority=document.text("authority", choices=AUTHORITIES),
+        codes=_control_codes(document, "codes"),
+        countries=_countries(document, "countries"),
+        end_users=tuple(sorted(document.texts("end_users", items_max=64))),
+        expires_ns=document.integer("expires_ns", low=1),
+    )
+    document.close()
+    return found
+
+
+def _end_user(document: Document) -> EndUser:
+    found = EndUser(
+        entity=document.text("entity"),
+        country=_country(document, "country"),
+        parent_country=_country(document, "parent_country"),
+        use=document.text("use", choices=END_USES),
+    )
     document.close()
     return found
 
@@ -260,6 +355,14 @@ def _country(document: Document, name: str) -> str:
     if not _COUNTRY.fullmatch(code):
         document.refuse(name, "must be an ISO 3166-1 alpha-2 code")
     return code
+
+
+def _control_codes(document: Document, name: str) -> tuple[str, ...]:
+    codes = document.texts(name, items_max=64, bytes_max=32)
+    for i, code in enumerate(codes):
+        if not _CONTROL_CODE.fullmatch(code):
+            document.refuse(f"{name}[{i}]", "must be a control code such as EAR99, 3A090.a or 5A002")
+    return tuple(sorted(codes))
 
 
 def _countries(document: Document, name: str) -> tuple[str, ...]:

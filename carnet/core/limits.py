@@ -11,6 +11,7 @@ facts_bytes_max: Final = 64 * KIB
 statement_bytes_max: Final = 64 * KIB
 manifest_bytes_max: Final = 256 * KIB
 recipients_max: Final = 16
+owners_max: Final = 64
 recipients_default: Final = 3
 objects_max: Final = 1024
 segments_max: Final = 65_536

@@ -77,8 +77,19 @@ class RunnerCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A country whose persons together hold a share of the operator, in whole percent, rounded up."""
+
+    country: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ownership:
-    """Who stands behind a runner, signed by the operator's CA. `entity` is the operator's trust domain."""
+    """Who stands behind a runner, signed by the operator's CA. `entity` is the operator's trust domain.
+
+    `covered_person` is `yes`, `no` or `unknown` (28 CFR 202.211); `certifications` are words such as HDS, C5, PCI-DSS.
+    """
 
     payload: bytes
     trust_domain: str
@@ -88,6 +99,9 @@ class Ownership:
     parent_country: str
     issued_ns: int
     expires_ns: int
+    owners: tuple[Owner, ...] = ()
+    covered_person: str = "unknown"
+    certifications: tuple[str, ...] = ()
 
     @property
     def digest(self) -> bytes:
@@ -153,6 +167,10 @@ class RunnerFacts:
     isolation: Isolation
     gpus: int
     card_digest: bytes
+    owners: tuple[Owner, ...] = ()
+    covered_person: str = "unknown"
+    certifications: tuple[str, ...] = ()
+    gpu_models: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_jurisdiction(self.jurisdiction)
@@ -173,10 +191,14 @@ class RunnerFacts:
                     "entity": self.operator,
                     "country": self.operator_country,
                     "parent_country": self.parent_country,
+                    "owners": [{"country": owner.country, "percent": owner.percent} for owner in self.owners],
+                    "covered_person": self.covered_person,
+                    "certifications": list(self.certifications),
                 },
                 "evidence": self.evidence,
                 "isolation": self.isolation,
                 "gpus": self.gpus,
+                "gpu_models": list(self.gpu_models),
             }
         )
 
@@ -195,4 +217,8 @@ def facts(
         isolation=card.isolation,
         gpus=len(card.devices),
         card_digest=card.digest,
+        owners=ownership.owners if ownership else (),
+        covered_person=ownership.covered_person if ownership else "unknown",
+        certifications=tuple(sorted(ownership.certifications)) if ownership else (),
+        gpu_models=tuple(sorted({device.model for device in card.devices})),
     )

@@ -486,6 +486,9 @@ class Ownership(_message.Message):
     PARENT_COUNTRY_FIELD_NUMBER: _builtins.int
     ISSUED_NS_FIELD_NUMBER: _builtins.int
     EXPIRES_NS_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    COVERED_PERSON_FIELD_NUMBER: _builtins.int
+    CERTIFICATIONS_FIELD_NUMBER: _builtins.int
     trust_domain: _builtins.str
     entity: _builtins.str
     country: _builtins.str
@@ -493,6 +496,16 @@ class Ownership(_message.Message):
     parent_country: _builtins.str
     issued_ns: _builtins.int
     expires_ns: _builtins.int
+    covered_person: _builtins.str
+    """yes, no or unknown (28 CFR 202.211)."""
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedCompositeFieldContainer[Global___Owner]:
+        """Countries whose persons hold a share, each with the sum of their shares."""
+
+    @_builtins.property
+    def certifications(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """HDS, C5, SecNumCloud, PCI-DSS, CJIS, ..."""
+
     def __init__(
         self,
         *,
@@ -503,14 +516,41 @@ class Ownership(_message.Message):
         parent_country: _builtins.str = ...,
         issued_ns: _builtins.int = ...,
         expires_ns: _builtins.int = ...,
+        owners: _abc.Iterable[Global___Owner] | None = ...,
+        covered_person: _builtins.str = ...,
+        certifications: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "entity", b"entity", "expires_ns", b"expires_ns", "issued_ns", b"issued_ns", "parent_country", b"parent_country", "parent_entity", b"parent_entity", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certifications", b"certifications", "country", b"country", "covered_person", b"covered_person", "entity", b"entity", "expires_ns", b"expires_ns", "issued_ns", b"issued_ns", "owners", b"owners", "parent_country", b"parent_country", "parent_entity", b"parent_entity", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ownership: _TypeAlias = Ownership  # noqa: Y015
+
+@_typing.final
+class Owner(_message.Message):
+    """A country, and the whole percent that its persons hold together, rounded up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    country: _builtins.str
+    percent: _builtins.int
+    def __init__(
+        self,
+        *,
+        country: _builtins.str = ...,
+        percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "percent", b"percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Owner: _TypeAlias = Owner  # noqa: Y015
 
 @_typing.final
 class Device(_message.Message):

@@ -118,7 +118,13 @@ async def test_an_error_tells_what_the_facts_said(
     wire: Wire, engine: OpaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    document = hospital(transfer={"importers": [{"entity": CANARY, "dpf_certified": "no"}]})
+    document = hospital(
+        transfer={
+            "importers": [
+                {"entity": CANARY, "dpf_certified": "no", "uk_bridge": "unknown", "swiss_certified": "unknown"}
+            ]
+        }
+    )
     for behaviour in (says({"message": CANARY}, status=400), says(GOOD | {"result": {CANARY: 1}}), hangs_up):
         wire.behaviour = behaviour
         with pytest.raises(PolicyEngineUnavailable) as caught:

@@ -17,8 +17,8 @@ pytestmark = SYSTEM
 
 COMMAND = Path(sys.executable).parent / "carnet"
 COMMAND_SECONDS_MAX = 60.0
-DECLARED = ("--data-class", "technical", "--origin", "DE", "--memory", "96MiB", "--work", "16MiB")
-PEOPLE = ("--data-class", "health", "--origin", "DE", "--subjects", "DE", "--records", "569")
+DECLARED = ("--data-class", "technical", "--origin", "DE", "--controlled", "no", "--memory", "96MiB", "--work", "16MiB")
+PEOPLE = ("--data-class", "health", "--origin", "DE", "--controlled", "no", "--subjects", "DE", "--records", "569")
 
 
 @dataclass(frozen=True, kw_only=True)

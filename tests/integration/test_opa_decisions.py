@@ -75,7 +75,7 @@ def test_limited_to_the_us_it_is_denied_with_rule_citation_and_what_would_permit
 
 
 def test_a_certified_importer_permits_the_us_and_its_own_runners_only(opa: Asker) -> None:
-    importers = [{"entity": OPERATOR, "dpf_certified": "yes"}]
+    importers = [{"entity": OPERATOR, "dpf_certified": "yes", "uk_bridge": "unknown", "swiss_certified": "unknown"}]
     document = hospital(constraints={"only": ["US"]}, transfer={"importers": importers})
     assert opa.decide(document).permitted == ("US",)
     own, other = opa.judge(document, runner_of("US"), runner_of("US", operator="another.example"))
@@ -85,7 +85,13 @@ def test_a_certified_importer_permits_the_us_and_its_own_runners_only(opa: Asker
 
 @pytest.mark.parametrize("word", ["no", "unknown"])
 def test_an_importer_whose_certificate_is_not_known_is_none(opa: Asker, word: str) -> None:
-    document = hospital(transfer={"importers": [{"entity": OPERATOR, "dpf_certified": word}]})
+    document = hospital(
+        transfer={
+            "importers": [
+                {"entity": OPERATOR, "dpf_certified": word, "uk_bridge": "unknown", "swiss_certified": "unknown"}
+            ]
+        }
+    )
     assert "US" not in opa.decide(document).permitted
 
 

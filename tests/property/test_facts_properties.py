@@ -13,7 +13,9 @@ from carnet.core import limits
 from carnet.core.document import canonical
 from carnet.core.errors import FieldInvalid
 from carnet.core.facts import (
+    AUTHORITIES,
     DATA_CLASSES,
+    END_USES,
     MECHANISMS,
     PURPOSES,
     SCHEMA,
@@ -30,6 +32,8 @@ relaxed = settings(deadline=None, max_examples=100)
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 countries = st.from_regex(r"[A-Z]{2}", fullmatch=True)
 jurisdictions = st.from_regex(r"[A-Z]{2}(-[A-Z0-9]{1,3})?", fullmatch=True)
+tristate = st.sampled_from(sorted(TRISTATE))
+codes = st.sampled_from(["EAR99", "3A090.a", "4A090", "4E091", "5A002", "5D002.c.1"])
 
 
 def some(items: st.SearchStrategy[str], *, least: int = 0) -> st.SearchStrategy[list[str]]:
@@ -62,8 +66,37 @@ facts = st.fixed_dictionaries({
     "transfer": st.fixed_dictionaries({
         "mechanisms": st.lists(mechanisms, max_size=2),
         "importers": st.lists(
-            st.fixed_dictionaries({"entity": names, "dpf_certified": st.sampled_from(sorted(TRISTATE))}), max_size=2
+            st.fixed_dictionaries({
+                "entity": names, "dpf_certified": tristate, "uk_bridge": tristate, "swiss_certified": tristate
+            }),
+            max_size=2,
         ),
+    }),
+    "technology": st.one_of(
+        st.just({"controlled": "no", "itar": "no", "eccns": ["EAR99"], "eu_codes": [], "licences": []}),
+        st.fixed_dictionaries({
+            "controlled": st.sampled_from(["yes", "unknown"]),
+            "itar": tristate,
+            "eccns": some(codes),
+            "eu_codes": some(codes),
+            "licences": st.lists(
+                st.fixed_dictionaries({
+                    "id": names,
+                    "authority": st.sampled_from(sorted(AUTHORITIES)),
+                    "codes": some(codes),
+                    "countries": some(countries),
+                    "end_users": some(names),
+                    "expires_ns": st.integers(1, 2**63 - 1),
+                }),
+                max_size=2,
+            ),
+        }),
+    ),
+    "end_user": st.fixed_dictionaries({
+        "entity": names,
+        "country": countries,
+        "parent_country": countries,
+        "use": st.sampled_from(sorted(END_USES)),
     }),
     "constraints": st.fixed_dictionaries({
         "only": some(jurisdictions),

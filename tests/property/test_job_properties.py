@@ -35,7 +35,19 @@ def test_any_bytes_parse_or_raise_one_error(data: bytes) -> None:
     parses_or_refuses(parse_body, data)
 
 
-FACTS_NAMES = ("schema", "purpose", "controller", "data", "transfer", "constraints", "image", "resources", "caps")
+FACTS_NAMES = (
+    "schema",
+    "purpose",
+    "controller",
+    "data",
+    "transfer",
+    "technology",
+    "end_user",
+    "constraints",
+    "image",
+    "resources",
+    "caps",
+)
 BODY_NAMES = ("schema", "verdict", "permitted", "blocked", "obligations", "reasons", "rules_evaluated", "revisions")
 
 

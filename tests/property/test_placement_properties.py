@@ -51,6 +51,8 @@ FACTS: JobFacts = parse_facts(
                 "pseudonymised": False,
             },
             "transfer": {"mechanisms": [], "importers": []},
+            "technology": {"controlled": "no", "itar": "no", "eccns": [], "eu_codes": [], "licences": []},
+            "end_user": {"entity": "Klinikum Musterstadt", "country": "DE", "parent_country": "DE", "use": "civil"},
             "constraints": {"only": [], "never": [], "parent_never": [], "isolation_min": "container"},
             "image": "sha256:" + "0" * 64,
             "resources": {"cpu_millis": 1000, "memory_bytes": limits.GIB, "work_bytes": limits.GIB, "gpus": 0},

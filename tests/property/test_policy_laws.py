@@ -80,6 +80,8 @@ importers = st.fixed_dictionaries(
     {
         "entity": st.sampled_from([OPERATOR, "another.example"]),
         "dpf_certified": st.sampled_from(["yes", "no", "unknown"]),
+        "uk_bridge": st.sampled_from(["yes", "no", "unknown"]),
+        "swiss_certified": st.sampled_from(["yes", "no", "unknown"]),
     }
 )
 

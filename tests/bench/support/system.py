@@ -61,6 +61,8 @@ def facts() -> bytes:
             "pseudonymised": False,
         },
         "transfer": {"mechanisms": [], "importers": []},
+        "technology": {"controlled": "no", "itar": "no", "eccns": [], "eu_codes": [], "licences": []},
+        "end_user": {"entity": "Klinikum Musterstadt", "country": "DE", "parent_country": "DE", "use": "civil"},
         "constraints": {"only": [], "never": [], "parent_never": [], "isolation_min": "container"},
         "image": os.environ["CARNET_BASE_IMAGE"],
         "resources": {

@@ -15,7 +15,7 @@ from carnet.core.facts import DATA_CLASSES, parse_facts
 from policy.bundle import Bundle
 
 IMAGE = "sha256:" + "0" * 64
-TECHNICAL = {"data_class": ("technical",), "origin": "DE"}
+TECHNICAL = {"data_class": ("technical",), "origin": "DE", "controlled": "no"}
 
 
 def build(**options: Any) -> bytes:
@@ -32,6 +32,11 @@ def test_options_become_the_facts_that_they_say() -> None:
             pseudonymised=True,
             purpose="training",
             sector=("health",),
+            controlled="yes",
+            eccn=("5D002,EAR99",),
+            eu_code=("5D002",),
+            end_user_parent="US",
+            end_use="civil",
             only=("EEA",),
             never=("IS",),
             parent_never=("US",),
@@ -49,21 +54,27 @@ def test_options_become_the_facts_that_they_say() -> None:
     assert len(facts.constraints.only) == 30
     assert {"DE", "IS", "LI", "NO"} <= set(facts.constraints.only)
     assert (facts.constraints.never, facts.constraints.parent_never) == (("IS",), ("US",))
+    assert (facts.technology.controlled, facts.technology.itar) == ("yes", "unknown")
+    assert (facts.technology.eccns, facts.technology.eu_codes) == (("5D002", "EAR99"), ("5D002",))
+    assert (facts.end_user.entity, facts.end_user.country) == ("hospital.example", "DE")
+    assert (facts.end_user.parent_country, facts.end_user.use) == ("US", "civil")
     assert (facts.resources.cpu_millis, facts.resources.memory_bytes) == (1500, 2 * 1024**3)
     assert (facts.resources.work_bytes, facts.caps.price_micro_usd) == (100_000_000, 250_000)
     assert (facts.caps.seconds, facts.caps.attempts) == (60, 3)
 
 
-def test_data_of_nobody_needs_class_and_origin_only() -> None:
+def test_data_of_nobody_needs_class_origin_and_control_only() -> None:
     facts = parse_facts(build(**TECHNICAL))
     assert (facts.purpose, facts.data.records, facts.transfer.mechanisms) == ("other", 0, ())
     assert facts.constraints.isolation_min == "container"
+    assert (facts.technology.controlled, facts.technology.itar, facts.technology.eccns) == ("no", "no", ())
+    assert (facts.end_user.parent_country, facts.end_user.use) == ("ZZ", "unknown"), "what was not said is not known"
 
 
 @pytest.mark.parametrize("data_class", sorted(DATA_CLASSES - ABOUT_NOBODY))
 @pytest.mark.parametrize("missing", ["subjects", "records"])
 def test_data_about_people_needs_subjects_and_their_number(data_class: str, missing: str) -> None:
-    declared: dict[str, Any] = {"data_class": (data_class,), "origin": "DE", "subjects": ("DE",), "records": 1}
+    declared: dict[str, Any] = TECHNICAL | {"data_class": (data_class,), "subjects": ("DE",), "records": 1}
     build(**declared)
     declared.pop(missing)
     with pytest.raises(FieldInvalid, match=f"--{missing}"):
@@ -87,6 +98,10 @@ def test_the_groups_are_those_of_the_policy_data() -> None:
     [
         ({"data_class": ()}, "data_class"),
         ({"origin": ""}, "origin"),
+        ({"controlled": ""}, "controlled"),
+        ({"controlled": "maybe"}, "technology.controlled"),
+        ({"eccn": ("3A090",)}, "technology.controlled"),
+        ({"end_use": "fun"}, "end_user.use"),
         ({"origin": "Germany"}, "controller.country"),
         ({"data_class": ("nonsense",), "subjects": ("DE",), "records": 1}, "data.classes"),
         ({"purpose": "fun"}, "purpose"),

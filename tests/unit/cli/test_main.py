@@ -13,7 +13,7 @@ from carnet.core.errors import GatewayUnavailable
 
 IMAGE = "sha256:" + "0" * 64
 NOUNS = {"audit", "doctor", "job", "run", "version"}
-DECLARED = ("--data-class", "technical", "--origin", "DE", "--controller", "hospital.example")
+DECLARED = ("--data-class", "technical", "--origin", "DE", "--controlled", "no", "--controller", "hospital.example")
 
 
 def call(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -95,7 +95,7 @@ def test_version_and_help_load_nothing_heavy() -> None:
         (("job", "list"), 2),
         (("job", "list", "-o", "yaml"), 2),
         (("audit", "verify", "nothing", "--pins", "nothing"), 2),
-        (("run", IMAGE, "--data-class", "health", "--origin", "DE", "--", "true"), 2),
+        (("run", IMAGE, "--data-class", "health", "--origin", "DE", "--controlled", "no", "--", "true"), 2),
         (("run", IMAGE, *DECLARED, "--input", "nothing", "--", "true"), 2),
         (("run", IMAGE, *DECLARED, "--env", "NOT_SET_HERE", "--", "true"), 2),
         (("run", IMAGE, *DECLARED), 2),

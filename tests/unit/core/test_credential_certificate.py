@@ -134,3 +134,12 @@ def test_a_uri_is_the_only_name_there_is() -> None:
     for names in ((), (uri_of(str(RUNNER)), uri_of(str(RUNNER)))):
         with pytest.raises(CredentialInvalid):
             read_leaf(replace(GOOD, names=names).sign(OPERATOR), LeafKind.RUNNER)
+
+
+def test_a_certificate_of_a_version_that_x509_does_not_have_is_none() -> None:
+    good = GOOD.sign(OPERATOR)
+    assert parse_certificate(good).version is x509.Version.v3
+    version = good.index(bytes.fromhex("a003020102")) + 4
+    for number in (0, 1, 3, 255):
+        with pytest.raises(CredentialInvalid):
+            read_leaf(good[:version] + bytes([number]) + good[version + 1 :], LeafKind.RUNNER)

@@ -26,7 +26,7 @@ from carnet.core.credential import (
     read_leaf,
 )
 from carnet.core.errors import CredentialInvalid, CredentialRevoked, StatementInvalid
-from carnet.core.runner import KeyStatement, Ownership, RunnerStatus
+from carnet.core.runner import KeyStatement, Owner, Ownership, RunnerStatus
 from carnet.core.statement import Signer
 from certs.authority import CertificateAuthority, TenantAuthority
 from tests.fixtures.identity import (
@@ -230,3 +230,35 @@ def test_the_first_set_of_a_tenant_has_sequence_one_and_at_most_64_keys() -> Non
     for wrong in (0, 65):
         with pytest.raises(StatementInvalid, match="64"):
             key_set(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"owners": (Owner(country="FRA", percent=1),)},
+        {"owners": (Owner(country="FR-75", percent=1),)},
+        {"owners": (Owner(country="FR", percent=101),)},
+        {"owners": (Owner(country="FR", percent=1), Owner(country="FR", percent=2))},
+        {
+            "owners": tuple(Owner(country=f"{a}{b}", percent=1) for a in "ABC" for b in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")[
+                :65
+            ]
+        },
+        {"covered_person": ""},
+        {"covered_person": "maybe"},
+        {"certifications": ("",)},
+        {"certifications": ("x" * 65,)},
+        {"certifications": ("HDS", "HDS")},
+        {"certifications": tuple(str(i) for i in range(65))},
+    ],
+    ids=str,
+)
+def test_ownership_facts_with_owners_or_words_out_of_bounds_are_refused(wrong: dict[str, object]) -> None:
+    whole = ownership(
+        owners=(Owner(country="FR", percent=100), Owner(country="US", percent=0)),
+        covered_person="unknown",
+        certifications=("x" * 64, "HDS"),
+    )
+    check_ownership(whole, IDENTITY, now_ns=NOW_NS)
+    with pytest.raises(CredentialInvalid):
+        check_ownership(replace(whole, **wrong), IDENTITY, now_ns=NOW_NS)  # type: ignore[arg-type]

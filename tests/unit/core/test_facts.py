@@ -33,8 +33,32 @@ DOCUMENT: dict[str, Any] = {
                 "expires_ns": 2_000_000_000_000_000_000,
             }
         ],
-        "importers": [{"entity": "gpu-us.example", "dpf_certified": "unknown"}],
+        "importers": [
+            {
+                "entity": "gpu-us.example",
+                "dpf_certified": "unknown",
+                "uk_bridge": "unknown",
+                "swiss_certified": "unknown",
+            }
+        ],
     },
+    "technology": {
+        "controlled": "yes",
+        "itar": "no",
+        "eccns": ["5D002", "4E091"],
+        "eu_codes": ["5D002"],
+        "licences": [
+            {
+                "id": "D-1",
+                "authority": "BIS",
+                "codes": ["4E091"],
+                "countries": ["FR", "DE"],
+                "end_users": ["Klinik"],
+                "expires_ns": 2_000_000_000_000_000_000,
+            }
+        ],
+    },
+    "end_user": {"entity": "Klinik", "country": "DE", "parent_country": "ZZ", "use": "civil"},
     "constraints": {"only": ["FR", "DE"], "never": ["UA-43"], "parent_never": ["US"], "isolation_min": "container"},
     "image": f"registry.example/train@{DIGEST}",
     "resources": {"cpu_millis": 1000, "memory_bytes": 256 * limits.MIB, "work_bytes": 64 * limits.MIB, "gpus": 0},
@@ -114,7 +138,7 @@ def _other_kind(path: tuple[str | int, ...]) -> Any:
 @pytest.mark.parametrize(
     "path",
     [(), ("controller",), ("data",), ("transfer",), ("transfer", "mechanisms", 0), ("transfer", "importers", 0),
-     ("constraints",), ("resources",), ("caps",)],
+     ("technology",), ("technology", "licences", 0), ("end_user",), ("constraints",), ("resources",), ("caps",)],
     ids=lambda path: words(path) or "top",
 )  # fmt: skip
 def test_an_unknown_field_is_refused_wherever_it_is(path: tuple[str | int, ...]) -> None:
@@ -143,6 +167,20 @@ def test_an_unknown_field_is_refused_wherever_it_is(path: tuple[str | int, ...])
         ("transfer.mechanisms.0.countries", ["USA"], "transfer.mechanisms[0].countries[0]"),
         ("transfer.mechanisms.0.expires_ns", 0, "transfer.mechanisms[0].expires_ns"),
         ("transfer.importers.0.dpf_certified", "maybe", "transfer.importers[0].dpf_certified"),
+        ("transfer.importers.0.uk_bridge", "maybe", "transfer.importers[0].uk_bridge"),
+        ("transfer.importers.0.swiss_certified", "", "transfer.importers[0].swiss_certified"),
+        ("technology.controlled", "perhaps", "technology.controlled"),
+        ("technology.controlled", "no", "technology.controlled"),
+        ("technology.itar", True, "technology.itar"),
+        ("technology.eccns", ["EAR98"], "technology.eccns[0]"),
+        ("technology.eccns", ["5D002", "5D002"], "technology.eccns"),
+        ("technology.eu_codes", ["5D02"], "technology.eu_codes[0]"),
+        ("technology.licences.0.authority", "BAFA", "technology.licences[0].authority"),
+        ("technology.licences.0.codes", ["all"], "technology.licences[0].codes[0]"),
+        ("technology.licences.0.expires_ns", 0, "technology.licences[0].expires_ns"),
+        ("end_user.country", "Germany", "end_user.country"),
+        ("end_user.parent_country", "", "end_user.parent_country"),
+        ("end_user.use", "fun", "end_user.use"),
         ("constraints.only", ["EU-"], "constraints.only[0]"),
         ("constraints.never", ["UA-4333"], "constraints.never[0]"),
         ("constraints.parent_never", ["US-CA"], "constraints.parent_never[0]"),
@@ -191,3 +229,19 @@ def test_a_jurisdiction_is_a_country_or_a_region(code: str) -> None:
 def test_another_shape_is_no_jurisdiction(code: str) -> None:
     with pytest.raises(FieldInvalid):
         check_jurisdiction(code)
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        {"itar": "yes"},
+        {"itar": "unknown"},
+        {"eccns": ["3A090.a"]},
+        {"eccns": ["EAR99", "5D002"]},
+        {"eu_codes": ["5A002"]},
+    ],
+)
+def test_what_names_a_control_is_not_declared_free(control: dict[str, Any]) -> None:
+    free = {"controlled": "no", "itar": "no", "eccns": ["EAR99"], "eu_codes": [], "licences": []}
+    assert parse_facts(changed(("technology",), free)).technology.controlled == "no", "the control"
+    assert refused(changed(("technology",), free | control)) == "technology.controlled"

@@ -9,7 +9,17 @@ import pytest
 
 from carnet.core import limits
 from carnet.core.errors import FieldInvalid, StatementInvalid
-from carnet.core.runner import Device, Evidence, Isolation, KeyStatement, Ownership, RunnerCard, RunnerFacts, facts
+from carnet.core.runner import (
+    Device,
+    Evidence,
+    Isolation,
+    KeyStatement,
+    Owner,
+    Ownership,
+    RunnerCard,
+    RunnerFacts,
+    facts,
+)
 
 RUNNER = "spiffe://gpu-fr.example/j/FR-75/runner/1"
 SECOND = 10**9
@@ -48,6 +58,9 @@ OWNERSHIP = Ownership(
     parent_country="US",
     issued_ns=0,
     expires_ns=1,
+    owners=(Owner(country="US", percent=60),),
+    covered_person="no",
+    certifications=("HDS", "C5"),
 )
 
 
@@ -92,6 +105,7 @@ def test_country_of_the_runner_and_of_the_parent_are_two_facts() -> None:
 def test_a_runner_without_ownership_facts_has_unknown_owners() -> None:
     told = facts(spiffe_id=RUNNER, jurisdiction="FR", trust_domain="gpu-fr.example", card=CARD, ownership=None)
     assert (told.operator_country, told.parent_country) == ("ZZ", "ZZ")
+    assert (told.owners, told.covered_person, told.certifications) == ((), "unknown", ())
 
 
 def test_policy_hears_everything_but_the_cards_digest() -> None:
@@ -100,10 +114,18 @@ def test_policy_hears_everything_but_the_cards_digest() -> None:
         "spiffe_id": RUNNER,
         "jurisdiction": "FR",
         "country": "FR",
-        "operator": {"entity": "gpu-fr.example", "country": "FR", "parent_country": "US"},
+        "operator": {
+            "entity": "gpu-fr.example",
+            "country": "FR",
+            "parent_country": "US",
+            "owners": [{"country": "US", "percent": 60}],
+            "covered_person": "no",
+            "certifications": ["C5", "HDS"],
+        },
         "evidence": "operator",
         "isolation": "container",
         "gpus": 1,
+        "gpu_models": ["T4"],
     }
     assert replace(told, card_digest=b"x" * 32).document() == told.document()
     assert OWNERSHIP.digest == hashlib.sha256(b"ownership").digest()

@@ -1,12 +1,13 @@
 """What goes into an engine: the facets that rules read, and nothing that makes equal jobs look different."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from carnet.core.errors import FieldInvalid
 from policy.bundle import Bundle
-from policy.engine import Screening
+from policy.engine import GatewayFacts, Screening, Volume
 from tests.opa_support import NOW, clauses, hospital, query_of, runner_of
 
 SCHEMAS = Bundle.load().schemas
@@ -18,7 +19,6 @@ SCHEMAS = Bundle.load().schemas
         {"image": "sha256:" + "1" * 64},
         {"caps": {"seconds": 1}},
         {"resources": {"gpus": 8}},
-        {"data": {"records": 1}},
         {"controller": {"entity": "another.example"}},
     ],
 )
@@ -37,8 +37,19 @@ def test_facts_that_no_rule_reads_do_not_go_in(change: dict[str, Any]) -> None:
         {"data": {"subject_jurisdictions": ["FR"]}},
         {"data": {"origin_jurisdiction": "FR"}},
         {"data": {"pseudonymised": False}},
+        {"data": {"records": 1}},
+        {"technology": {"controlled": "unknown"}},
+        {"technology": {"eccns": ["EAR99"]}},
+        {"end_user": {"parent_country": "ZZ"}},
+        {"end_user": {"use": "unknown"}},
         {"transfer": {"mechanisms": [clauses(["US"])]}},
-        {"transfer": {"importers": [{"entity": "a", "dpf_certified": "yes"}]}},
+        {
+            "transfer": {
+                "importers": [
+                    {"entity": "a", "dpf_certified": "yes", "uk_bridge": "unknown", "swiss_certified": "unknown"}
+                ]
+            }
+        },
         {"constraints": {"only": ["DE"]}},
         {"constraints": {"never": ["DE"]}},
         {"constraints": {"parent_never": ["US"]}},
@@ -92,3 +103,19 @@ def test_a_question_that_is_not_as_the_schema_says_is_refused(change: dict[str, 
 def test_a_name_without_a_schema_is_refused() -> None:
     with pytest.raises(FieldInvalid):
         SCHEMAS.check("nothing", {})
+
+
+def test_volumes_make_another_question_and_are_read_back() -> None:
+    facts = GatewayFacts(
+        issuer="i",
+        subject="s",
+        tenant="t",
+        roles=(),
+        screening=Screening.OFF,
+        volumes=(Volume(category="health", records=7),),
+    )
+    assert GatewayFacts.parse(facts.document()) == facts
+    query = query_of()
+    heavier = replace(query, gateway=replace(query.gateway, volumes=facts.volumes))
+    assert heavier.facets_digest != query.facets_digest
+    SCHEMAS.check("input", heavier.document())

@@ -138,7 +138,7 @@ test_a_row_that_is_switched_off_gives_nothing if {
 	"CH" in gdpr.blocked["EU-GDPR-CHV"] with input as fixtures.hospital with data.carnet.tables.adequacy.rows as rows
 }
 
-importer(entity, certified) := fixtures.with_values({"/job/transfer/importers": [{"entity": entity, "dpf_certified": certified}]})
+importer(entity, certified) := fixtures.with_values({"/job/transfer/importers": [{"entity": entity, "dpf_certified": certified, "uk_bridge": "unknown", "swiss_certified": "unknown"}]})
 
 test_us_adequacy_without_certification_is_none if {
 	"US" in blocked(importer("operator.example", "no"))

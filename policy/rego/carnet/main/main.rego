@@ -134,6 +134,12 @@ shaped if {
 		input.job.data.origin_jurisdiction,
 		input.job.constraints.isolation_min,
 		input.gateway.screening,
+		input.job.technology.controlled,
+		input.job.technology.itar,
+		input.job.end_user.entity,
+		input.job.end_user.country,
+		input.job.end_user.parent_country,
+		input.job.end_user.use,
 	] {
 		is_string(word)
 	}
@@ -145,9 +151,15 @@ shaped if {
 		input.job.data.subject_jurisdictions,
 		input.job.transfer.importers,
 		input.job.transfer.mechanisms,
+		input.job.technology.eccns,
+		input.job.technology.eu_codes,
+		input.job.technology.licences,
+		input.job.controller.sectors,
 	] {
 		is_array(list)
 	}
+	is_number(input.job.data.records)
+	is_object(input.gateway.volumes)
 	is_number(input.context.now_ns)
 }
 
