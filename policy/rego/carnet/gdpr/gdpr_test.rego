@@ -105,6 +105,9 @@ test_pseudonymised_data_stays_personal if {
 
 gb_ends := 1956096000000000000
 
+# 2027-05-13T00:00:00Z: the next day on which a rule begins.
+dpdp_begins := 1810166400000000000
+
 test_gb_adequacy_ends_at_2031_12_27_to_the_nanosecond if {
 	not "GB" in blocked(at(gb_ends - 1))
 	"GB" in blocked(at(gb_ends))
@@ -112,7 +115,9 @@ test_gb_adequacy_ends_at_2031_12_27_to_the_nanosecond if {
 }
 
 test_the_answer_is_valid_until_the_next_day_that_changes_it if {
-	before := main.body with input as fixtures.hospital
+	now := main.body with input as fixtures.hospital
+	now.valid_until_ns == dpdp_begins
+	before := main.body with input as at(dpdp_begins)
 	before.valid_until_ns == gb_ends
 	after := main.body with input as at(gb_ends)
 	after.valid_until_ns == tables.settings.far_ns

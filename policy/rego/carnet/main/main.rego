@@ -9,25 +9,79 @@ package carnet.main
 
 import data.carnet.baseline
 import data.carnet.catalogue
+import data.carnet.china
 import data.carnet.constraints
+import data.carnet.dsp
+import data.carnet.dualuse
+import data.carnet.ear
+import data.carnet.enduse
 import data.carnet.exposure
 import data.carnet.gdpr
+import data.carnet.india
+import data.carnet.itar
 import data.carnet.ofac
 import data.carnet.places
+import data.carnet.russia
+import data.carnet.saudi
+import data.carnet.sectors
+import data.carnet.swiss
 import data.carnet.tables
+import data.carnet.uk
 
-evaluated_blocks := object.union_n([baseline.blocked, constraints.blocked, gdpr.blocked, ofac.blocked])
+evaluated_blocks := object.union_n([
+	baseline.blocked,
+	china.blocked,
+	constraints.blocked,
+	dsp.blocked,
+	dualuse.blocked,
+	ear.blocked,
+	enduse.blocked,
+	gdpr.blocked,
+	india.blocked,
+	itar.blocked,
+	ofac.blocked,
+	russia.blocked,
+	saudi.blocked,
+	sectors.blocked,
+	swiss.blocked,
+	uk.blocked,
+])
 
-evaluated_warnings := object.union_n([baseline.warned, gdpr.warned])
+evaluated_warnings := object.union_n([
+	baseline.warned,
+	china.warned,
+	ear.warned,
+	gdpr.warned,
+	india.warned,
+	sectors.warned,
+	swiss.warned,
+	uk.warned,
+])
 
-evaluated_duties := object.union_n([baseline.obliged, constraints.obliged, gdpr.obliged])
+evaluated_duties := object.union_n([
+	baseline.obliged,
+	constraints.obliged,
+	gdpr.obliged,
+])
 
 explained := object.union_n([
 	baseline.explained,
+	china.explained,
 	constraints.explained,
+	dsp.explained,
+	dualuse.explained,
+	ear.explained,
+	enduse.explained,
 	exposure.explained,
 	gdpr.explained,
+	india.explained,
+	itar.explained,
 	ofac.explained,
+	russia.explained,
+	saudi.explained,
+	sectors.explained,
+	swiss.explained,
+	uk.explained,
 ])
 
 blocked := {id: places |
@@ -172,7 +226,47 @@ complete if {
 	count(obligations) == count({duty.type | some duty in duties})
 }
 
-valid_until_ns := catalogue.valid_until(baseline.dates | (constraints.dates | (exposure.dates | (gdpr.dates | ofac.dates))))
+dates := union({
+	baseline.dates,
+	china.dates,
+	constraints.dates,
+	dsp.dates,
+	dualuse.dates,
+	ear.dates,
+	enduse.dates,
+	exposure.dates,
+	gdpr.dates,
+	india.dates,
+	itar.dates,
+	ofac.dates,
+	russia.dates,
+	saudi.dates,
+	sectors.dates,
+	swiss.dates,
+	uk.dates,
+})
+
+valid_until_ns := catalogue.valid_until(dates)
+
+unverified_rows := union({
+	baseline.rows,
+	china.rows,
+	constraints.rows,
+	dsp.rows,
+	dualuse.rows,
+	ear.rows,
+	enduse.rows,
+	exposure.rows,
+	gdpr.rows,
+	india.rows,
+	itar.rows,
+	ofac.rows,
+	russia.rows,
+	saudi.rows,
+	sectors.rows,
+	swiss.rows,
+	uk.rows,
+})
 
 body := {
 	"schema": "carnet.decision/v1",
@@ -182,7 +276,7 @@ body := {
 	"obligations": obligations,
 	"reasons": array.concat(denials, array.concat(duty_reasons, warnings)),
 	"rules_evaluated": sort(rules_evaluated),
-	"unverified_rows_used": sort(baseline.rows | (constraints.rows | (exposure.rows | (gdpr.rows | ofac.rows)))),
+	"unverified_rows_used": sort(unverified_rows),
 	"valid_until_ns": valid_until_ns,
 	"revisions": tables.revisions,
 	"disclaimer": tables.settings.disclaimer,

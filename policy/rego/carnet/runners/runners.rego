@@ -9,14 +9,32 @@ package carnet.runners
 import data.carnet.baseline
 import data.carnet.catalogue
 import data.carnet.constraints
+import data.carnet.dsp
+import data.carnet.ear
 import data.carnet.exposure
 import data.carnet.gdpr
+import data.carnet.itar
 import data.carnet.main
 import data.carnet.ofac
 import data.carnet.places
+import data.carnet.sectors
+import data.carnet.swiss
 import data.carnet.tables
+import data.carnet.uk
 
-passed := object.union_n([baseline.passed, constraints.passed, exposure.passed, gdpr.passed, ofac.passed])
+passed := object.union_n([
+	baseline.passed,
+	constraints.passed,
+	dsp.passed,
+	ear.passed,
+	exposure.passed,
+	gdpr.passed,
+	itar.passed,
+	ofac.passed,
+	sectors.passed,
+	swiss.passed,
+	uk.passed,
+])
 
 required := catalogue.ids("runner", "deny")
 

@@ -1,0 +1,62 @@
+package carnet.china_test
+
+import data.carnet.china
+import data.carnet.fixtures
+
+chinese := {"/job/controller/country": "CN", "/job/data/origin_jurisdiction": "CN", "/job/data/subject_jurisdictions": ["CN"]}
+
+blocked(change) := found if {
+	found := china.blocked["CN-CAC-EXPORT"] with input as fixtures.with_values(object.union(chinese, change))
+}
+
+basis(type, change) := {"/job/transfer/mechanisms": [object.union(object.union(fixtures.clauses(["DE"], "operator.example"), {"type": type}), change)]}
+
+ordinary(records) := {"/job/data/classes": ["personal"], "/job/data/records": records}
+
+test_a_german_job_is_no_business_of_china if {
+	found := china.blocked["CN-CAC-EXPORT"] with input as fixtures.hospital
+	found == set()
+	none := china.warned["CN-PIPL-41"] with input as fixtures.hospital
+	none == set()
+}
+
+test_ordinary_data_is_exempt_below_a_hundred_thousand if {
+	blocked(ordinary(99999)) == set()
+	"DE" in blocked(ordinary(100000))
+	not "CN" in blocked(ordinary(100000))
+}
+
+test_a_contract_serves_up_to_a_million if {
+	not "DE" in blocked(object.union(ordinary(1000000), basis("CN_CONTRACT", {})))
+	"DE" in blocked(object.union(ordinary(1000001), basis("CN_CONTRACT", {})))
+	not "DE" in blocked(object.union(ordinary(1000001), basis("CN_ASSESSMENT", {})))
+}
+
+test_sensitive_data_takes_a_basis_from_the_first_record_and_an_assessment_beyond_ten_thousand if {
+	"DE" in blocked({"/job/data/records": 1})
+	not "DE" in blocked(object.union({"/job/data/records": 10000}, basis("CN_CERTIFICATION", {})))
+	"DE" in blocked(object.union({"/job/data/records": 10001}, basis("CN_CERTIFICATION", {})))
+	"DE" in blocked(object.union({"/job/data/records": 1}, basis("CN_CONTRACT", {"expires_ns": fixtures.now})))
+	"DE" in blocked(object.union({"/job/data/records": 1}, basis("SCC", {})))
+}
+
+test_important_data_always_takes_an_assessment if {
+	important := {"/job/data/classes": ["technical", "cn_important"], "/job/data/records": 0}
+	"DE" in blocked(object.union(important, basis("CN_CONTRACT", {})))
+	not "DE" in blocked(object.union(important, basis("CN_ASSESSMENT", {})))
+}
+
+test_hong_kong_and_macau_are_abroad if {"HK", "MO"} - blocked({}) == set()
+
+test_an_unknown_origin_is_a_chinese_one if {
+	found := china.blocked["CN-CAC-EXPORT"] with input as fixtures.with_values({"/job/data/origin_jurisdiction": "ZZ"})
+	"DE" in found
+}
+
+test_foreign_authorities_are_a_warning if {
+	found := china.warned["CN-PIPL-41"] with input as fixtures.with_values(chinese)
+	"DE" in found
+	not "CN" in found
+}
+
+test_machine_data_is_free if blocked({"/job/data/classes": ["technical"], "/job/data/records": 2000000}) == set()

@@ -1,0 +1,80 @@
+package carnet.dualuse_test
+
+import data.carnet.dualuse
+import data.carnet.fixtures
+
+item(change) := fixtures.with_values(object.union({"/job/technology/controlled": "yes", "/job/technology/eu_codes": ["5A002"]}, change))
+
+listed(query) := found if {
+	found := dualuse.blocked["EU-DU-ART3"] with input as query
+}
+
+test_what_is_not_controlled_is_free if {
+	listed(fixtures.hospital) == set()
+	caught := dualuse.blocked["EU-DU-ART4"] with input as fixtures.hospital
+	caught == set()
+	watched := dualuse.blocked["EU-DU-ART5"] with input as fixtures.hospital
+	watched == set()
+}
+
+test_a_listed_item_stays_in_the_union_or_goes_under_eu001 if {
+	found := listed(item({}))
+	{"DE", "FR", "RE", "US", "GB", "JP", "CH"} & found == set()
+	{"IN", "CN", "SG", "NC"} - found == set()
+}
+
+test_annex_iv_takes_an_authorisation_even_within_the_union if {
+	found := listed(item({"/job/technology/eu_codes": ["5A004.a"]}))
+	{"US", "DE"} - found == set()
+}
+
+test_what_is_unknown_is_listed_and_has_no_general_authorisation if {
+	unknown := listed(fixtures.with_values({"/job/technology/controlled": "unknown"}))
+	{"US", "IN"} - unknown == set()
+	not "FR" in unknown
+	bare := listed(fixtures.with_values({"/job/technology/controlled": "yes"}))
+	"US" in bare
+	american := listed(fixtures.with_values({"/job/technology/controlled": "yes", "/job/technology/eccns": ["5D002"]}))
+	american == set()
+}
+
+licence := {
+	"id": "EU-1",
+	"authority": "NATIONAL",
+	"codes": ["5A002"],
+	"countries": ["IN"],
+	"end_users": ["Klinikum"],
+	"expires_ns": fixtures.now + 1,
+}
+
+test_a_licence_opens_its_country_until_it_ends if {
+	not "IN" in listed(item({"/job/technology/licences": [licence]}))
+	"IN" in listed(item({"/job/technology/licences": [object.union(licence, {"expires_ns": fixtures.now})]}))
+	"IN" in listed(item({"/job/technology/licences": [object.union(licence, {"authority": "BIS"})]}))
+}
+
+test_outside_the_union_the_regulation_does_not_apply if {
+	abroad := {"/job/controller/country": "US", "/job/data/origin_jurisdiction": "NC"}
+	listed(item(abroad)) == set()
+	"IN" in listed(item(object.union(abroad, {"/job/controller/country": "ZZ"})))
+}
+
+used(use) := found if {
+	found := dualuse.blocked["EU-DU-ART4"] with input as fixtures.with_values({"/job/end_user/use": use})
+}
+
+test_the_catch_all_looks_at_the_use if {
+	used("civil") == set()
+	used("surveillance") == set()
+	"US" in used("wmd")
+	not "FR" in used("wmd")
+	"RU" in used("military")
+	not "US" in used("military")
+	used("unknown") == used("military")
+}
+
+test_surveillance_leaves_the_union_under_an_authorisation_only if {
+	found := dualuse.blocked["EU-DU-ART5"] with input as fixtures.with_values({"/job/end_user/use": "surveillance"})
+	"US" in found
+	not "FR" in found
+}

@@ -1,0 +1,122 @@
+package carnet.ear_test
+
+import data.carnet.ear
+import data.carnet.fixtures
+import data.carnet.main
+import data.carnet.runners
+import data.carnet.tables
+
+query(codes, change) := fixtures.with_values(object.union({"/job/technology/controlled": "yes", "/job/technology/eccns": codes}, change))
+
+listed(codes, change) := found if {
+	found := ear.blocked["US-EAR-LIST"] with input as query(codes, change)
+}
+
+test_what_is_not_controlled_and_ear99_are_free if {
+	found := ear.blocked["US-EAR-LIST"] with input as fixtures.hospital
+	found == set()
+	listed(["EAR99"], {}) == set()
+}
+
+test_a_listed_item_goes_to_the_us_and_canada if {
+	found := listed(["5D002"], {})
+	{"US", "CA", "PR"} & found == set()
+	{"DE", "GB", "CN"} - found == set()
+}
+
+licence := {
+	"id": "D-1",
+	"authority": "BIS",
+	"codes": ["5D002"],
+	"countries": ["DE"],
+	"end_users": ["Klinikum"],
+	"expires_ns": fixtures.now + 1,
+}
+
+test_a_licence_opens_its_country_for_its_codes_and_end_user if {
+	not "DE" in listed(["5D002"], {"/job/technology/licences": [licence]})
+	"FR" in listed(["5D002"], {"/job/technology/licences": [licence]})
+	"DE" in listed(["5D002", "3A090"], {"/job/technology/licences": [licence]})
+	"DE" in listed(["5D002"], {"/job/technology/licences": [licence], "/job/end_user/entity": "another"})
+	"DE" in listed(["5D002"], {"/job/technology/licences": [object.union(licence, {"expires_ns": fixtures.now})]})
+}
+
+test_what_is_unknown_counts_as_listed if {
+	unknown := ear.blocked["US-EAR-LIST"] with input as fixtures.with_values({"/job/technology/controlled": "unknown"})
+	"DE" in unknown
+	"DE" in listed([], {"/job/controller/country": "US"})
+	listed([], {}) == set()
+}
+
+headquarters(codes, change) := found if {
+	found := ear.blocked["US-EAR-D5HQ"] with input as query(codes, change)
+}
+
+test_the_headquarters_of_the_end_user_count_wherever_the_runner_stands if {
+	headquarters(["3A090.a"], {}) == set()
+	{"DE", "CA", "CN"} - headquarters(["3A090.a"], {"/job/end_user/parent_country": "CN"}) == set()
+	not "US" in headquarters(["3A090.a"], {"/job/end_user/parent_country": "CN"})
+	"DE" in headquarters(["3A090.a"], {"/job/end_user/country": "MO"})
+	"DE" in headquarters(["3A090.a"], {"/job/end_user/parent_country": "ZZ"})
+	"DE" in headquarters(["3A090.a"], {"/job/end_user/country": "ZZ"})
+	headquarters(["5D002"], {"/job/end_user/parent_country": "CN"}) == set()
+}
+
+test_an_unknown_item_is_advanced if {
+	found := ear.blocked["US-EAR-D5HQ"] with input as fixtures.with_values({"/job/technology/controlled": "unknown", "/job/end_user/parent_country": "RU"})
+	"DE" in found
+}
+
+# 2026-02-03T00:00:00Z
+left := 1770076800000000000
+
+test_cambodia_left_d5 if {
+	"DE" in headquarters(["3A090.a"], {"/job/end_user/parent_country": "KH", "/context/now_ns": left - 1})
+	headquarters(["3A090.a"], {"/job/end_user/parent_country": "KH", "/context/now_ns": left}) == set()
+}
+
+test_closed_weights_are_a_warning_unless_the_organisation_wants_more if {
+	listed(["4E091"], {}) == set()
+	warned := ear.warned["US-EAR-WEIGHTS"] with input as query(["4E091"], {})
+	"DE" in warned
+	not "US" in warned
+	settings := object.union(tables.settings, {"ear_unlisted_codes": []})
+	strict := ear.blocked["US-EAR-LIST"] with input as query(["4E091"], {}) with data.carnet.tables.settings as settings
+	"DE" in strict
+	none := ear.warned["US-EAR-WEIGHTS"] with input as query(["5D002"], {})
+	none == set()
+}
+
+verdict(models, change) := answer.verdicts[0] if {
+	runner := object.union(fixtures.runner("DE"), {"gpu_models": models})
+	answer := runners.answer with input as fixtures.asked(fixtures.with_values(change), [runner])
+}
+
+rules(found) := {reason.rule | some reason in found.reasons}
+
+chinese := {"/job/end_user/parent_country": "CN"}
+
+test_remote_access_to_advanced_accelerators_is_a_warning_by_what_they_compute if {
+	"US-EAR-REMOTE" in rules(verdict(["H100"], chinese))
+	"US-EAR-REMOTE" in rules(verdict(["L4"], chinese))
+	"US-EAR-REMOTE" in rules(verdict(["unknown card"], chinese))
+	not "US-EAR-REMOTE" in rules(verdict(["T4", "V100"], chinese))
+	not "US-EAR-REMOTE" in rules(verdict([], chinese))
+	not "US-EAR-REMOTE" in rules(verdict(["H100"], {}))
+	found := verdict(["H100"], chinese)
+	found.verdict == "permit"
+}
+
+test_draft_law_never_decides_and_is_ready if {
+	not "US-EAR-RASA" in rules(verdict(["H100"], chinese))
+	runner := object.union(fixtures.runner("DE"), {"gpu_models": ["H100"]})
+	none := ear.passed["US-EAR-RASA"] with input as fixtures.asked(fixtures.with_values(chinese), [runner])
+	none == set()
+}
+
+test_a_group_that_nobody_verified_is_named_where_it_was_used if {
+	body := main.body with input as query(["3A090.a"], {})
+	"memberships/EAR_D5/CN" in body.unverified_rows_used
+	other := main.body with input as fixtures.hospital
+	not "memberships/EAR_D5/CN" in other.unverified_rows_used
+}

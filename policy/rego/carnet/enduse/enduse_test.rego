@@ -1,0 +1,34 @@
+package carnet.enduse_test
+
+import data.carnet.enduse
+import data.carnet.fixtures
+import data.carnet.main
+
+blocked(rule, change) := found if {
+	found := enduse.blocked[rule] with input as fixtures.with_values(change)
+}
+
+test_a_civil_end_user_is_free if {
+	blocked("END-WMD", {}) == set()
+	blocked("END-MILITARY", {}) == set()
+	blocked("END-MILITARY", {"/job/end_user/country": "CN"}) == set()
+}
+
+test_weapons_of_mass_destruction_run_nowhere if {
+	"DE" in blocked("END-WMD", {"/job/end_user/use": "wmd"})
+	body := main.body with input as fixtures.with_values({"/job/end_user/use": "wmd"})
+	body.verdict == "deny"
+}
+
+test_a_military_end_user_of_a_named_country_runs_nowhere if {
+	"DE" in blocked("END-MILITARY", {"/job/end_user/use": "military", "/job/end_user/parent_country": "RU"})
+	"DE" in blocked("END-MILITARY", {"/job/end_user/use": "unknown", "/job/end_user/country": "CN"})
+	blocked("END-MILITARY", {"/job/end_user/use": "military"}) == set()
+}
+
+test_an_unknown_party_counts_where_the_job_is_controlled if {
+	unknown := {"/job/end_user/use": "unknown", "/job/end_user/parent_country": "ZZ"}
+	blocked("END-MILITARY", unknown) == set()
+	"DE" in blocked("END-MILITARY", object.union(unknown, {"/job/technology/controlled": "unknown"}))
+	"DE" in blocked("END-MILITARY", {"/job/end_user/use": "unknown", "/job/end_user/country": "ZZ", "/job/technology/controlled": "yes"})
+}

@@ -1,0 +1,58 @@
+package carnet.itar_test
+
+import data.carnet.fixtures
+import data.carnet.itar
+import data.carnet.runners
+
+query(change) := fixtures.with_values(object.union({"/job/technology/controlled": "yes", "/job/technology/itar": "yes"}, change))
+
+blocked(change) := found if {
+	found := itar.blocked["US-ITAR-US"] with input as query(change)
+}
+
+test_what_is_no_defence_article_is_free if {
+	found := itar.blocked["US-ITAR-US"] with input as fixtures.hospital
+	found == set()
+}
+
+test_a_defence_article_stays_in_the_us if {
+	{"DE", "CA", "GB", "CN"} - blocked({}) == set()
+	not "US" in blocked({})
+	blocked({"/job/technology/itar": "unknown"}) == blocked({})
+}
+
+licence := {
+	"id": "DSP-5",
+	"authority": "DDTC",
+	"codes": ["9A610"],
+	"countries": ["CA", "CN", "KH"],
+	"end_users": ["Klinikum"],
+	"expires_ns": fixtures.now + 1,
+}
+
+test_a_licence_opens_its_country_and_never_one_of_section_126_1 if {
+	found := blocked({"/job/technology/licences": [licence]})
+	not "CA" in found
+	"CN" in found
+	"CA" in blocked({"/job/technology/licences": [object.union(licence, {"expires_ns": fixtures.now})]})
+	"CA" in blocked({"/job/technology/licences": [object.union(licence, {"authority": "BIS"})]})
+}
+
+test_cambodia_by_licence_from_the_day_that_it_left_the_list if {
+	late := {"/job/technology/licences": [object.union(licence, {"expires_ns": 1900000000000000000})]}
+	"KH" in blocked(object.union(late, {"/context/now_ns": 1762473600000000000 - 1}))
+	not "KH" in blocked(object.union(late, {"/context/now_ns": 1762473600000000000}))
+}
+
+denied(change, country, parent) := {reason.rule | some reason in answer.verdicts[0].reasons; reason.effect == "deny"} if {
+	answer := runners.answer with input as fixtures.asked(query(change), [fixtures.operated("US", country, parent)])
+}
+
+test_a_foreign_operator_or_parent_in_the_us_is_refused if {
+	not "US-ITAR-OPERATOR" in denied({}, "US", "US")
+	"US-ITAR-OPERATOR" in denied({}, "DE", "US")
+	"US-ITAR-OPERATOR" in denied({}, "US", "CN")
+	"US-ITAR-OPERATOR" in denied({}, "US", "ZZ")
+	not "US-ITAR-OPERATOR" in denied({"/job/technology/licences": [licence]}, "CA", "US")
+	not "US-ITAR-OPERATOR" in denied({"/job/technology/itar": "no"}, "DE", "DE")
+}

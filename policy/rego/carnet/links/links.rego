@@ -1,0 +1,85 @@
+# METADATA
+# title: What links a job to a law, and which declared basis can be used
+# description: |
+#   A controller, an origin or a person concerned in a territory is a link; an unknown one is a link to every territory.
+#   Dated memberships (`memberships`) say which country is in which list of a law on a day.
+# scope: package
+package carnet.links
+
+import data.carnet.catalogue
+import data.carnet.places
+import data.carnet.tables
+
+# The places of a dated list, on the day of the question.
+members(group) := {row.place |
+	some row in tables.memberships.rows
+	row.group == group
+	catalogue.holds(row)
+}
+
+# Whether a country is in a territory, or may be: what is not known counts as in it.
+touches(country, territory) if places.code_of(country) in territory
+
+touches(country, _) if not places.known(country)
+
+exporter_in(territory) if touches(input.job.controller.country, territory)
+
+exporter_in(territory) if touches(input.job.data.origin_jurisdiction, territory)
+
+subject_in(territory) if {
+	some subject in input.job.data.subject_jurisdictions
+	touches(subject, territory)
+}
+
+subject_in(_) if count(input.job.data.subject_jurisdictions) == 0
+
+# Mechanisms of these types that were assessed and have not expired.
+usable(types) := {mechanism |
+	some mechanism in input.job.transfer.mechanisms
+	mechanism.type in types
+	mechanism.assessment_completed == true
+	mechanism.expires_ns > catalogue.now
+}
+
+mechanism_dates := {mechanism.expires_ns | some mechanism in input.job.transfer.mechanisms}
+
+# Rows of the adequacy list of a law that hold on the day of the question and are switched on.
+adequate(rows, condition) := {country |
+	some country, row in rows
+	row.enabled == true
+	row.condition == condition
+	catalogue.holds(row)
+}
+
+# Unexpired licences of these authorities for the declared end user that cover every one of these control codes.
+licensed(authorities, codes) := {country |
+	count(codes) > 0
+	some licence in input.job.technology.licences
+	licence.authority in authorities
+	licence.expires_ns > catalogue.now
+	input.job.end_user.entity in licence.end_users
+	every code in codes {
+		covered(code, licence.codes)
+	}
+	some country in licence.countries
+}
+
+covered(code, codes) if code in codes
+
+covered(code, codes) if {
+	some whole in codes
+	startswith(code, concat("", [whole, "."]))
+}
+
+licence_dates := {licence.expires_ns | some licence in input.job.technology.licences}
+
+used(groups) := {concat("", ["memberships/", key]) |
+	some key, row in tables.memberships.rows
+	row.group in groups
+	row.status != "seen"
+}
+
+group_dates(groups) := catalogue.row_dates({key: row |
+	some key, row in tables.memberships.rows
+	row.group in groups
+})
