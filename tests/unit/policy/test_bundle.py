@@ -18,7 +18,7 @@ from policy.catalogue import nanoseconds
 
 BUNDLE = Bundle.load()
 TABLES = sorted(BUNDLE.tables)
-DATED = ["adequacy", "embargoes"]
+DATED = ["adequacy", "embargoes", "memberships", "swiss_adequacy", "uk_adequacy"]
 NO_ISO_CODES = ("EU", "UK", "XK", "AN", "CS", "SU", "ZZ")
 
 
@@ -51,7 +51,9 @@ def test_nanoseconds_are_those_of_the_days_and_rise(table: str) -> None:
         assert row["until_ns"] is None or row["from_ns"] < row["until_ns"]
     assert rows("rules")
     for row in rows("rules").values():
-        assert row["effective_from_ns"] == nanoseconds(row["effective_from"])
+        first = row["effective_from"]
+        assert row["effective_from_ns"] == (nanoseconds(first) if first else None)
+        assert first or row["status"] == "draft"
     assert BUNDLE.tables["settings"]["far_ns"] == nanoseconds(str(BUNDLE.tables["settings"]["far"]))
 
 
@@ -63,7 +65,7 @@ def test_every_row_is_reviewed_after_it_was_read() -> None:
 
 
 def test_rows_that_were_not_verified_say_so_and_why() -> None:
-    for table in ("adequacy", "embargoes", "groups"):
+    for table in ("accelerators", "adequacy", "bulk", "embargoes", "groups", "memberships"):
         for key, row in rows(table).items():
             assert row["status"] == "seen" or row["note"], (table, key)
 
@@ -77,7 +79,8 @@ def test_the_data_and_the_core_know_the_same_words() -> None:
 
 def test_every_place_that_the_data_names_is_known() -> None:
     known = set(rows("jurisdictions")) | set(rows("regions"))
-    named = set(rows("adequacy")) | set(rows("embargoes"))
+    named = {place for table in ("adequacy", "embargoes", "swiss_adequacy", "uk_adequacy") for place in rows(table)}
+    named |= {row["place"] for row in rows("memberships").values()}
     named |= {member for row in rows("groups").values() for member in row["members"]}
     named |= {code for row in rows("regions").values() for code in (row["country"], row["same_as"] or row["country"])}
     named |= {code for row in rows("adequacy").values() for code in row["exporters_excluded"]}
@@ -99,7 +102,8 @@ def test_outermost_regions_and_overseas_territories_are_apart() -> None:
 
 def test_every_message_that_a_rule_names_is_in_the_catalogue_and_no_other() -> None:
     text = b"".join(BUNDLE.rules.values()).decode()
-    named = set(re.findall(r'"((?:carnet|constraints|exposure|gdpr|ofac)\.[a-z0-9_.]+)"', text))
+    regimes = "|".join(sorted({name.partition(".")[0] for name in rows("messages")} - {"NLA-1"}))
+    named = set(re.findall(rf'"((?:{regimes})\.[a-z0-9_.]+)"', text))
     assert named - {"carnet.input/v1"} | {"NLA-1"} == set(rows("messages"))
 
 
@@ -192,3 +196,22 @@ def test_rules_in_force_are_those_of_their_days() -> None:
     assert "EU-GDPR-CHV" in BUNDLE.rules_in_force(stage="job", now_ns=gdpr)
     assert "EU-GDPR-CHV" not in BUNDLE.rules_in_force(stage="job", now_ns=gdpr - 1)
     assert "EU-GDPR-IMPORTER" in BUNDLE.rules_in_force(stage="runner", now_ns=gdpr)
+
+
+def test_a_membership_is_keyed_by_its_list_and_place() -> None:
+    for key, row in rows("memberships").items():
+        assert key == f"{row['group']}/{row['place']}"
+    text = b"".join(BUNDLE.rules.values()).decode()
+    assert {row["group"] for row in rows("memberships").values()} == set(re.findall(r'members\("([A-Z0-9_]+)"\)', text))
+
+
+def test_every_class_but_those_of_nobody_has_a_bulk_category_or_is_named_by_the_rules() -> None:
+    counted = {data_class for row in rows("bulk").values() for data_class in row["classes"]}
+    personal = {name for name, row in rows("classes").items() if row["personal"]}
+    assert personal - counted == {"us_government_related", "cn_important"}
+
+
+def test_performance_and_density_of_accelerators_are_computed_and_not_claimed() -> None:
+    for row in rows("accelerators").values():
+        assert row["tpp"] == row["tops_x10"] * row["bits"] // 10
+        assert row["density_x100"] == row["tpp"] * 1000 // row["die_mm2_x10"]

@@ -51,7 +51,8 @@ explained["ORG-ONLY"] := {
 # METADATA
 # title: Never the places that the organisation forbade
 # description: |
-#   `never` wins over `only`. A region and the country code that means the same place (FR-974, RE) stand for each other.
+#   `never` wins over `only`. A region and the country code that means the same place (FR-974, RE) stand for each other,
+#   and a region that `only` names is a part of the country in its name, whatever other code it has.
 # custom:
 #   id: ORG-NEVER
 #   stage: job
@@ -68,7 +69,7 @@ blocked["ORG-NEVER"] := places.with_regions(never | {row.same_as |
 	some place in never
 	row := tables.regions.rows[place]
 	is_string(row.same_as)
-})
+}) | {region | some region in places.named; places.country_of(region) in never}
 
 explained["ORG-NEVER"] := {
 	"message": "constraints.never",

@@ -32,6 +32,8 @@ test_only_permits_what_it_names if permitted(["DE", "FR"], []) == {"DE", "FR"}
 
 test_never_wins_over_only if permitted(["DE", "FR"], ["FR"]) == {"DE"}
 
+test_a_forbidden_country_forbids_the_regions_that_bear_its_name if permitted(["DE", "FR-974"], ["FR"]) == {"DE"}
+
 test_a_region_in_only_does_not_let_in_its_country if {
 	permitted(["US-CA"], []) == {"US-CA"}
 	rules(limits(["US-CA"], []), fixtures.runner("US-CA")) == set()
