@@ -61,7 +61,6 @@ depth_max: Final = 8
 varint_max: Final = 2**64 - 1
 
 _MALFORMED: Final = "The bytes are not the message that they should be."
-_number_max: Final = 2**29 - 1
 
 
 def ctx(label: str, *fields: bytes) -> bytes:
@@ -160,7 +159,7 @@ def _scan(payload: bytes, shape: MessageShape, *, depth: int) -> None:
         key, offset = _varint(payload, offset)
         number = key >> 3
         field = fields.get(number)
-        if field is None or number > _number_max or key & 7 != field.wire:
+        if field is None or key & 7 != field.wire:
             raise EnvelopeMalformed(_MALFORMED)
         if not field.repeated:
             if number in seen:
