@@ -59,7 +59,11 @@ _TESTS: Final[dict[str, tuple[str, ...]]] = {
     "receipt": ("unit/core/test_receipt*.py",),
     "encoding": ("unit/core/test_encoding*.py", "property/test_encoding_properties.py"),
     "audit": ("unit/core/test_audit*.py", "vectors/test_published_vectors.py", "property/test_audit_properties.py"),
-    "checkpoint": ("unit/core/test_audit_checkpoint*.py", "vectors/test_published_vectors.py"),
+    "checkpoint": (
+        "unit/core/test_audit_checkpoint*.py",
+        "unit/core/test_audit_mutants.py",
+        "vectors/test_published_vectors.py",
+    ),
 }
 
 TARGETS: Final = {module: Target(module=module, patterns=patterns) for module, patterns in _TESTS.items()}
