@@ -79,6 +79,7 @@ start_engine() {
         sleep 1
         waited=$((waited + 1))
     done
+    .venv/bin/python tools/images.py --host "unix://$run/docker.sock" sweep || engine_did_not_start
 }
 
 engine_did_not_start() {

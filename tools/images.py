@@ -37,6 +37,12 @@ def ping(chosen: argparse.Namespace) -> None:
     client(chosen.host).ping()
 
 
+def sweep(chosen: argparse.Namespace) -> None:
+    """Remove every container: of an engine that nobody uses yet, whose last user may have been killed."""
+    for container in client(chosen.host).containers.list(all=True):
+        container.remove(force=True, v=True)
+
+
 def show_id(chosen: argparse.Namespace) -> None:
     print(client(chosen.host).images.get(chosen.name).id)
 
@@ -122,6 +128,7 @@ def arguments() -> argparse.Namespace:
         return made
 
     verb("ping", ping)
+    verb("sweep", sweep)
     verb("id", show_id, ("name", str))
     verb("pull", pull, ("name", str), ("reference", str))
     verb("load", load, ("name", str), ("tar", Path)).add_argument("--epoch", type=int, required=True)
