@@ -54,12 +54,12 @@ unverified(table, rows) := {concat("/", [table, key]) | some key, row in rows; r
 # The earliest day after now among those that the evaluation looked at.
 valid_until(looked_at) := min({day | some day in looked_at; day > now} | {tables.settings.far_ns})
 
-reason(id, effect, places, explained) := {
+reason(id, effect, found, words) := {
 	"rule": id,
 	"effect": effect,
-	"jurisdictions": sort(places),
+	"jurisdictions": sort(found),
 	"citations": tables.rules.rows[id].citations,
-	"message": explained.message,
-	"parameters": object.union(explained.parameters, {"fix_ids": explained.fix}),
-	"fix": [tables.messages.rows[fix].en | some fix in explained.fix],
+	"message": words.message,
+	"parameters": object.union(words.parameters, {"fix_ids": words.fix}),
+	"fix": [tables.messages.rows[fix].en | some fix in words.fix],
 }

@@ -84,10 +84,10 @@ explained := object.union_n([
 	uk.explained,
 ])
 
-blocked := {id: places |
-	some id, places in evaluated_blocks
+blocked := {id: found |
+	some id, found in evaluated_blocks
 	id in catalogue.in_force
-	count(places) > 0
+	count(found) > 0
 }
 
 permitted := places.universe - union({found | some found in blocked})

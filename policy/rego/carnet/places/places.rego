@@ -52,7 +52,7 @@ known(place) if {
 }
 
 # A set of places, with the regions that stand or fall with them.
-with_regions(places) := (places | {region | some region, row in tables.regions.rows; row.same_as in places}) | {region |
+with_regions(found) := (found | {region | some region, row in tables.regions.rows; row.same_as in found}) | {region |
 	some region in named
-	code_of(region) in places
+	code_of(region) in found
 }
