@@ -10,7 +10,6 @@ package carnet.ear
 
 import data.carnet.links
 import data.carnet.places
-import data.carnet.tables
 
 home := {"US", "PR", "GU", "VI", "AS", "MP", "UM"}
 
@@ -24,7 +23,7 @@ listed := {code |
 
 # Codified, and not enforced (settings.ear_unlisted_codes): a warning, unless the organisation takes it off the list.
 unenforced(code) if {
-	some whole in tables.settings.ear_unlisted_codes
+	some whole in data.carnet.tables.settings.ear_unlisted_codes
 	links.covered(code, [whole])
 }
 
@@ -161,14 +160,14 @@ passed["US-EAR-REMOTE"] contains i if {
 }
 
 modest(model) if {
-	row := tables.accelerators.rows[model]
-	row.tpp < tables.settings.ear_3a090.tpp
+	row := data.carnet.tables.accelerators.rows[model]
+	row.tpp < data.carnet.tables.settings.ear_3a090.tpp
 	not dense(row)
 }
 
 dense(row) if {
-	row.tpp >= tables.settings.ear_3a090.tpp_dense
-	row.density_x100 >= tables.settings.ear_3a090.density_x100
+	row.tpp >= data.carnet.tables.settings.ear_3a090.tpp_dense
+	row.density_x100 >= data.carnet.tables.settings.ear_3a090.density_x100
 }
 
 explained["US-EAR-REMOTE"] := {"message": "ear.remote", "parameters": {}, "fix": ["ear.fix.end_user"]}

@@ -19,7 +19,6 @@ import data.carnet.ofac
 import data.carnet.places
 import data.carnet.sectors
 import data.carnet.swiss
-import data.carnet.tables
 import data.carnet.uk
 
 passed := object.union_n([
@@ -119,7 +118,7 @@ answer := {
 		some i, runner in input.runners
 	],
 	"rules_evaluated": sort(required | cautions),
-	"revisions": tables.revisions,
+	"revisions": data.carnet.tables.revisions,
 } if {
 	input.schema == "carnet.input/v1"
 	main.complete
