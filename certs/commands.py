@@ -21,7 +21,12 @@ async def dev(
     *,
     directory: Annotated[Path, cyclopts.Parameter(help="Where everything is kept.")] = Path(".carnet"),
     image: Annotated[str, cyclopts.Parameter(env_var="CARNET_BASE_IMAGE", help="An image with python3.")],
-    opa: Annotated[Path | None, cyclopts.Parameter(env_var="CARNET_OPA", help="The OPA binary.")] = None,
+    opa: Annotated[
+        Path | None,
+        cyclopts.Parameter(
+            env_var="CARNET_OPA", help="The OPA binary; else `opa` on the path, else the embedded engine."
+        ),
+    ] = None,
 ) -> int:
     """Start everything, say where it listens, and serve until Ctrl-C."""
     stop = asyncio.Event()
@@ -29,7 +34,7 @@ async def dev(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     console = Console(stderr=True)
     try:
-        async with development(directory, image=image, opa=opa or _find("opa")) as running:
+        async with development(directory, image=image, opa=_binary(opa)) as running:
             _announce(console, running, image)
             await stop.wait()
     except StartFailed as error:
@@ -38,11 +43,11 @@ async def dev(
     return 0
 
 
-def _find(name: str) -> Path:
-    found = shutil.which(name)
-    if found is None:
-        raise StartFailed(f"{name} is not on PATH; `./dev` brings it, or name it with --{name}")
-    return Path(found)
+def _binary(named: Path | None) -> Path | None:
+    found = shutil.which(named or "opa")
+    if named is not None and found is None:
+        raise StartFailed(f"{named} is not an OPA binary")
+    return Path(found) if found else None
 
 
 def _announce(console: Console, running: Development, image: str) -> None:

@@ -37,7 +37,7 @@ class Development:
     directory: Path
     pki: DevelopmentPki
     image: str
-    opa: Path
+    opa: Path | None
     lease_seconds: int
     processes: Processes
     addresses: dict[str, str] = field(default_factory=dict)
@@ -142,6 +142,8 @@ class Development:
         home, issuing = self.pki.directory / "gateway", self.pki.directory / "issuer"
         tls = f'certificate = "{home}/server.pem"\nkey = "{home}/server.key.pem"\n'
 
+        policy = f'opa = "{self.opa}"' if self.opa else 'engine = "embedded"'
+
         def listen(name: str) -> str:
             return f'listen = "{self.addresses.get(name, "127.0.0.1:0")}"\n'
 
@@ -150,7 +152,7 @@ class Development:
             f"[enterprise]\n{listen('enterprise')}{tls}[runner]\n{listen('runner')}{tls}"
             f"[metrics]\n{listen('metrics')}"
             f'[keys]\ndecision = "{home}/decision.key.pem"\nlog = "{home}/log.key.pem"\npage = "{home}/page.key"\n'
-            f'[policy]\nopa = "{self.opa}"\n[lease]\nseconds = {self.lease_seconds}\n'
+            f"[policy]\n{policy}\n[lease]\nseconds = {self.lease_seconds}\n"
             f'[tokens]\naudience = "{AUDIENCE}"\nissuer = "{issuer.ISSUER}"\njwks = "{issuing}/jwks.json"\n'
         )
 
@@ -171,8 +173,10 @@ def runner_name(place: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def development(directory: Path, *, image: str, opa: Path, lease_seconds: int = 60) -> AsyncIterator[Development]:
-    """Everything up, for as long as the block lasts. Raises `StartFailed`."""
+async def development(
+    directory: Path, *, image: str, opa: Path | None, lease_seconds: int = 60
+) -> AsyncIterator[Development]:
+    """Everything up, for as long as the block lasts; without an OPA on the embedded engine. Raises `StartFailed`."""
     directory = await asyncio.to_thread(directory.resolve)
     pki = await asyncio.to_thread(build, directory / "pki", now=datetime.now(UTC))
     async with contextlib.AsyncExitStack() as stack:

@@ -233,7 +233,8 @@ async def worst_day(report: Report, client: Client, system: Development, image: 
 
 async def main() -> int:
     """Run the demo."""
-    image, opa = os.environ["CARNET_BASE_IMAGE"], Path(os.environ["CARNET_OPA"])
+    image, binary = os.environ["CARNET_BASE_IMAGE"], os.environ.get("CARNET_OPA")
+    opa = Path(binary) if binary else None
     report = Report()
     report.title("Carnet: one job crosses a border")
     digest = hashlib.sha256(RECORDS.read_bytes()).hexdigest()
@@ -241,6 +242,7 @@ async def main() -> int:
     with tempfile.TemporaryDirectory(prefix="carnet-demo-") as folder:
         async with development(Path(folder), image=image, opa=opa, lease_seconds=10) as system:
             report.line(f"a gateway and runners in {', '.join(sorted(system.runner_pids))} are up", True)
+            print(f"  {opa or 'the embedded engine'} decides", flush=True)
             async with Client(load_context(system.context)) as client:
                 outcome = await permitted(report, client, system, image)
                 await denied(report, client, system, image)

@@ -28,7 +28,7 @@ from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_cre
 from gateway import deliveries, dispatch, intake, offering, retention, returns
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
-from gateway.config import GatewayConfig, Listener
+from gateway.config import GatewayConfig, Listener, Policy
 from gateway.gate import Admission, Gate, Revocations
 from gateway.identity import EnterpriseAdmission, RunnerAdmission
 from gateway.jobs import Jobs
@@ -47,10 +47,9 @@ from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys, day_of
 from gateway.tokens import IssuerConfig, TokenJudge
 from policy.bundle import Bundle
-from policy.cache import CachedPolicy
-from policy.child import SupervisedOpa
 from policy.engine import PolicyEngine
-from policy.opa import Endpoint, OpaServer
+from policy.engines.cache import CachedPolicy
+from policy.engines.choice import opened
 from policy.rendering import Renderer
 
 page_key_bytes: Final = 32
@@ -125,7 +124,7 @@ class _Parts:
         pins = load_pins(config.pins)
         config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         bundle = await asyncio.to_thread(Bundle.load)
-        engine = await _engine(config, bundle)
+        engine = await _engine(config.policy, bundle)
         stack.push_async_callback(engine.close)
         store = await SqliteStore.open(
             config.state / "gateway.db", origin=pins.gateway.origin, log_key=load_log_key(config.keys.log)
@@ -291,13 +290,10 @@ class _Parts:
         return TokenJudge((issuer,), audience=config.tokens.audience, clock=self.clock)
 
 
-async def _engine(config: GatewayConfig, bundle: Bundle) -> PolicyEngine:
-    if config.policy.url is not None:
-        return CachedPolicy(engine=OpaServer(endpoint=Endpoint.of(config.policy.url), bundle=bundle))
-    assert config.policy.opa is not None
-    child = SupervisedOpa(binary=config.policy.opa, bundle=bundle)
-    await child.start()
-    return CachedPolicy(engine=child)
+async def _engine(config: Policy, bundle: Bundle) -> PolicyEngine:
+    engine = await opened(config.engine, bundle=bundle, url=config.url, binary=config.opa)
+    _log.info("policy engine", engine=engine.name, version=engine.version, asked=config.engine.value)
+    return CachedPolicy(engine=engine)
 
 
 def _key_source(place: str) -> KeySource:

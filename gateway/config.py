@@ -3,7 +3,7 @@
     pins = "pins.json"
     state = "state"
     [enterprise]   listen, certificate, key            [runner]    listen, certificate, key
-    [keys]         decision, log, page (paths)         [policy]    url, or opa (a binary to supervise)
+    [keys]         decision, log, page (paths)         [policy]    engine, url or opa (a binary)
     [tokens]       audience, issuer, jwks (a file or an https URL)
     [metrics]      listen                              [lease]     seconds (10 to 60)
 
@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from carnet.core import limits
 from carnet.core.errors import FieldInvalid
+from policy.engines.choice import EngineName
 
 
 class Section(BaseModel):
@@ -48,15 +49,18 @@ class Keys(Section):
 
 
 class Policy(Section):
-    """Which policy engine: an external OPA by URL, or one that the gateway supervises."""
+    """Which policy engine: an OPA by URL, one to supervise, or the embedded one; `auto` takes them in that order."""
 
+    engine: EngineName = EngineName.AUTO
     url: str | None = None
     opa: Path | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.url is None) == (self.opa is None):
+        if self.url is not None and self.opa is not None:
             raise ValueError("name either policy.url (an OPA server) or policy.opa (a binary to supervise)")
+        if self.engine is EngineName.EMBEDDED and (self.url is not None or self.opa is not None):
+            raise ValueError("the embedded engine takes neither policy.url nor policy.opa")
         return self
 
 

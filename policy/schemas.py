@@ -9,8 +9,9 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import jsonschema
+import jsonschema_rs
 
 from carnet.core.document import Json
 from carnet.core.errors import FieldInvalid
@@ -20,23 +21,25 @@ from carnet.core.errors import FieldInvalid
 class Schemas:
     """Compiled schemas by name: `input`, `decision`, `verdicts`, and `data/NAME` for each table."""
 
-    compiled: dict[str, jsonschema.Draft202012Validator]
+    documents: dict[str, dict[str, Any]]
+    compiled: dict[str, jsonschema_rs.Draft202012Validator]
 
     @classmethod
     def load(cls, folder: Path) -> "Schemas":
-        """Read every schema below a folder."""
-        found = {}
-        for path in sorted(folder.rglob("*.json")):
-            schema = json.loads(path.read_bytes())
-            jsonschema.Draft202012Validator.check_schema(schema)
-            found[path.relative_to(folder).with_suffix("").as_posix()] = jsonschema.Draft202012Validator(schema)
-        return cls(compiled=found)
+        """Read every schema below a folder. Raises `ValueError` where one is none."""
+        documents = {
+            path.relative_to(folder).with_suffix("").as_posix(): json.loads(path.read_bytes())
+            for path in sorted(folder.rglob("*.json"))
+        }
+        compiled = {name: jsonschema_rs.Draft202012Validator(schema) for name, schema in documents.items()}
+        return cls(documents=documents, compiled=compiled)
 
     def check(self, name: str, document: Json) -> None:
         """Raise `FieldInvalid` with the path of a fault, never with its value; also where no schema has the name."""
         validator = self.compiled.get(name)
         if validator is None:
             raise FieldInvalid(f"{name} has no schema", metadata={"field": name})
-        fault = next(validator.iter_errors(document), None)
+        fault = next(iter(validator.iter_errors(document)), None)
         if fault is not None:
-            raise FieldInvalid(f"{fault.json_path} is not as {name} must be", metadata={"field": fault.json_path})
+            path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.instance_path)
+            raise FieldInvalid(f"{path} is not as {name} must be", metadata={"field": path})

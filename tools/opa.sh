@@ -1,15 +1,25 @@
 # A real OPA, exported as CARNET_OPA: $CARNET_OPA or PATH, else the pinned release, else built by a new enough Go.
+# Tests and checks stop without one; a demonstration goes on with the embedded engine, and says so.
 # shellcheck shell=sh
 
 opa_version=1.22.2
 opa_version_min=1.21.3
 opa_go_version_min=1.26.0 # what OPA's go.mod asks for
 opa_module_sum=h1:WzqReKk2VjcvBN/NQTlcIxKqFPKpzIdb6KYMHzPEbe0=
+opa_module_sha256=380d6388da9959f9aaab935018c3a8a513c9e5064f9616f786591611431b7a2f # the same module as a zip
 
-opa_up() {
+opa_up() { opa_found || opa_is_missing; }
+
+opa_or_embedded() {
+    opa_found && return
+    say "no OPA can be had here: the embedded engine decides"
+    unset CARNET_OPA
+}
+
+opa_found() {
     CARNET_OPA=$(find_opa) || {
         opa_folder=$cache/opa-$opa_version
-        release_opa || build_opa || opa_is_missing
+        release_opa || build_opa || return 1
         CARNET_OPA=$opa_folder/opa
     }
     export CARNET_OPA
@@ -67,4 +77,34 @@ opa_is_missing() {
   1. put an opa on PATH, or name it in CARNET_OPA (https://www.openpolicyagent.org/docs#1-download-opa);
   2. let this command fetch release $opa_version: it needs https://github.com and this platform's line in tools/opa.sha256;
   3. install Go $opa_go_version_min or newer (https://go.dev/dl/): this command then builds OPA $opa_version. Older Go will not do."
+}
+
+# OPA's own conformance cases, out of its module at the pinned version, exported as CARNET_OPA_CASES.
+opa_cases_up() {
+    CARNET_OPA_CASES=$cache/opa-$opa_version/cases
+    [ -d "$CARNET_OPA_CASES" ] || {
+        opa_folder=$cache/opa-$opa_version
+        mkdir -p "$opa_folder"
+        rm -rf "$CARNET_OPA_CASES.part"
+        module_by_go || module_by_proxy ||
+            fail "OPA's module (its conformance cases) can be had neither by Go nor from https://proxy.golang.org"
+        python3 tools/opa_cases.py "$opa_module" "$CARNET_OPA_CASES.part"
+        mv "$CARNET_OPA_CASES.part" "$CARNET_OPA_CASES"
+        rm -f "$opa_folder/module.zip"
+    }
+    export CARNET_OPA_CASES
+}
+
+module_by_go() {
+    have go || return 1
+    said=$(GOTOOLCHAIN=local go mod download -json "github.com/open-policy-agent/opa@v$opa_version" 2>/dev/null) || return 1
+    printf '%s' "$said" | grep -qF "$opa_module_sum" || fail "OPA's module is not the pinned one"
+    opa_module=$(printf '%s\n' "$said" | sed -n 's/^[[:space:]]*"Zip": "\(.*\)",$/\1/p')
+    [ -f "$opa_module" ]
+}
+
+module_by_proxy() {
+    opa_module=$opa_folder/module.zip
+    python3 tools/fetch.py "https://proxy.golang.org/github.com/open-policy-agent/opa/@v/v$opa_version.zip" \
+        "$opa_module" "$opa_module_sha256"
 }

@@ -11,6 +11,7 @@
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable
 from typing import Final, NoReturn
 
@@ -20,6 +21,7 @@ depth_max: Final = 16
 path_max: Final = 200
 integer_max: Final = 2**63 - 1
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _KINDS: Final = {str: "text", int: "integer", bool: "flag", list: "list", dict: "object", type(None): "null"}
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
@@ -197,5 +199,5 @@ def _check(value: Json, *, depth: int) -> None:
 
 def _check_text(value: str) -> None:
     # A lone surrogate survives json.loads but has no UTF-8 form; engines disagree on NUL.
-    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+    if "\0" in value or (not value.isascii() and _SURROGATE.search(value)):
         refuse("", "holds a NUL or a lone surrogate")

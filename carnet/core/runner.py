@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from carnet.core import limits
-from carnet.core.document import canonical
+from carnet.core.document import Document, canonical, parse
 from carnet.core.errors import StatementInvalid
-from carnet.core.facts import check_jurisdiction, country_of
+from carnet.core.facts import TRISTATE, check_jurisdiction, country_of
 
 
 class Isolation(StrEnum):
@@ -222,3 +222,35 @@ def facts(
         certifications=tuple(sorted(ownership.certifications)) if ownership else (),
         gpu_models=tuple(sorted({device.model for device in card.devices})),
     )
+
+
+def parse_runner(data: bytes) -> RunnerFacts:
+    """A runner's facts from the document that `RunnerFacts.document` wrote. Raises `FieldInvalid`."""
+    top = parse(data, bytes_max=limits.facts_bytes_max)
+    operator = top.document("operator")
+    found = RunnerFacts(
+        spiffe_id=top.text("spiffe_id", bytes_max=2048),
+        jurisdiction=top.text("jurisdiction"),
+        operator=operator.text("entity"),
+        operator_country=operator.text("country"),
+        parent_country=operator.text("parent_country"),
+        evidence=Evidence(top.text("evidence", choices=set(Evidence))),
+        isolation=Isolation(top.text("isolation", choices=set(Isolation))),
+        gpus=top.integer("gpus", high=1024),
+        card_digest=bytes(32),
+        owners=tuple(_owner(owner) for owner in operator.documents("owners", items_max=limits.owners_max)),
+        covered_person=operator.text("covered_person", choices=TRISTATE),
+        certifications=tuple(sorted(operator.texts("certifications", items_max=limits.owners_max, bytes_max=64))),
+        gpu_models=tuple(sorted(top.texts("gpu_models"))),
+    )
+    if top.text("country") != found.country:
+        top.refuse("country", "must be the country of the jurisdiction")
+    operator.close()
+    top.close()
+    return found
+
+
+def _owner(document: Document) -> Owner:
+    found = Owner(country=document.text("country", bytes_max=2), percent=document.integer("percent", high=100))
+    document.close()
+    return found

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from carnet.core.errors import PolicyEngineUnavailable
-from policy import loopback
-from policy.loopback import Loopback
-from policy.opa import Endpoint, OpaServer
+from policy.engines import loopback
+from policy.engines.loopback import Loopback
+from policy.engines.opa import Endpoint, OpaServer
 from tests.integration.test_opa_server import GOOD
 from tests.opa_answers import BUNDLE
 from tests.opa_support import query_of

@@ -13,8 +13,8 @@ from opa_client.opa_async import AsyncOpaClient
 
 from carnet.core.errors import Bug, CallerError, FieldInvalid, PolicyEngineUnavailable
 from carnet.core.facts import parse_facts
-from policy.breaker import failures_max
-from policy.opa import Endpoint, OpaServer
+from policy.engines.breaker import failures_max
+from policy.engines.opa import Endpoint, OpaServer
 from tests.integration.test_opa_server import GOOD, Wire, hangs_up, says
 from tests.opa_answers import BUNDLE, RUNNERS
 from tests.opa_support import hospital, query_of

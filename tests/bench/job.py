@@ -21,14 +21,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from support.measure import quotients, ratio, say, value
-from support.system import facts, whole_system
-
 from carnet.answers import Event
 from carnet.client import Client
 from carnet.context import load_context
 from carnet.core.job import Mode
 from carnet.outbox import Work, WorkFile
+from tests.bench.support.measure import quotients, ratio, say, value
+from tests.bench.support.system import facts, whole_system
 
 COMMAND: Final = ("python3", "-c", "print(6 * 7)")
 TARGET: Final = 1.3

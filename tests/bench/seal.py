@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from support.measure import quotients, ratio, say, value
 
 from carnet.core import limits
 from carnet.core.segment import SegmentSealer, segment_sizes
+from tests.bench.support.measure import quotients, ratio, say, value
 
 PIECE: Final = limits.MIB
 UNIT: Final = "bytes/s / bytes/s"

@@ -26,8 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import grpc.aio
-from support.measure import quotients, ratio, say, value
-from support.system import facts, whole_system
 
 from carnet.client import Client
 from carnet.context import Context, load_context
@@ -38,6 +36,8 @@ from carnet.v1.jobs_pb2 import SubmitJobRequest, SubmitJobResponse
 from carnet.v1.jobs_pb2_grpc import JobsStub
 from carnet.wire import signed_to_proto
 from certs.system import Development
+from tests.bench.support.measure import quotients, ratio, say, value
+from tests.bench.support.system import facts, whole_system
 
 if TYPE_CHECKING:
     from carnet.v1.jobs_pb2_grpc import JobsAsyncStub  # in the stubs only

@@ -14,7 +14,7 @@ import pytest
 
 from carnet.core.errors import PolicyEngineUnavailable
 from policy.bundle import Bundle
-from policy.child import SupervisedOpa
+from policy.engines.child import SupervisedOpa
 from tests.opa_support import opa_binary, query_of
 
 pytestmark = pytest.mark.opa

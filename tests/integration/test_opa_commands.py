@@ -11,8 +11,9 @@ import pytest
 from carnet.core.decision import parse_body
 from carnet.core.errors import FieldInvalid
 from policy.bundle import Bundle, home
-from policy.commands import app, moment
-from policy.opa import Endpoint, OpaServer
+from policy.commands.app import app
+from policy.commands.common import moment
+from policy.engines.opa import Endpoint, OpaServer
 from tests.opa_support import hospital, opa_binary, query_of, runner_of
 
 EXAMPLES = home / "examples"
@@ -85,12 +86,18 @@ def test_a_malformed_file_ends_with_2(tmp_path: Path, text: str, capsys: pytest.
     assert "FIELD_INVALID" in captured.err
 
 
-def test_without_an_engine_it_ends_with_6(
+def test_without_an_opa_the_embedded_engine_answers_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("CARNET_OPA", raising=False)
+    question = ("eval", "--facts", EXAMPLES / "german-hospital.json", "-o", "json", "--at", "2026-11-22")
+    monkeypatch.setenv("CARNET_OPA", str(opa_binary()))
+    assert run(*question, "--engine", "opa") == 0
+    by_opa = capsys.readouterr().out
+    monkeypatch.delenv("CARNET_OPA")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert run("eval", "--facts", EXAMPLES / "german-hospital.json", "-o", "json") == 6
+    assert run(*question) == 0
+    assert capsys.readouterr().out == by_opa
+    assert run(*question, "--engine", "opa") == 6
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "POLICY_ENGINE_UNAVAILABLE" in captured.err

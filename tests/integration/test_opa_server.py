@@ -14,9 +14,10 @@ import pytest
 from aiohttp import web
 
 from carnet.core.errors import PolicyEngineUnavailable
-from policy import breaker
-from policy.breaker import failures_max, open_seconds
-from policy.opa import Endpoint, OpaServer, answer_bytes_max
+from policy.engines import breaker
+from policy.engines.answers import answer_bytes_max
+from policy.engines.breaker import failures_max, open_seconds
+from policy.engines.opa import Endpoint, OpaServer
 from tests.opa_answers import BODY, BUNDLE, PROVENANCE, RUNNERS, VERDICTS
 from tests.opa_support import query_of
 

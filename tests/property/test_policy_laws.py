@@ -1,4 +1,4 @@
-"""Laws of policy that hold for any facts, asked of a real OPA.
+"""Laws of policy that hold for any facts, asked of both engines.
 
 What an organisation adds to its limits never opens a place; what it takes from its transfer bases never does either;
 stage 2 never permits what stage 1 did not; nothing changes before `valid_until_ns`; the order of lists is irrelevant.
@@ -17,7 +17,7 @@ from carnet.core.decision import DecisionBody, RunnerVerdict
 from carnet.core.facts import DATA_CLASSES
 from carnet.core.runner import Evidence, Isolation, RunnerFacts
 from policy.bundle import Bundle
-from policy.child import SupervisedOpa
+from policy.engines.choice import EngineName, opened
 from tests.opa_support import DAY, GB_ENDS, NOW, OPERATOR, hospital, opa_binary, query_of, runner_of
 
 pytestmark = pytest.mark.opa
@@ -41,10 +41,10 @@ TIMES = [
 
 
 class Asker:
-    def __init__(self) -> None:
+    def __init__(self, name: EngineName) -> None:
         self.loop = asyncio.Runner()
-        self.engine = SupervisedOpa(binary=opa_binary(), bundle=Bundle.load())
-        self.loop.run(self.engine.start())
+        binary = opa_binary() if name is EngineName.OPA else None
+        self.engine = self.loop.run(opened(name, bundle=Bundle.load(), binary=binary))
 
     def decide(self, document: dict[str, Any], now_ns: int = NOW) -> DecisionBody:
         return self.loop.run(self.engine.decide(query_of(document, now_ns=now_ns)))
@@ -55,9 +55,9 @@ class Asker:
         return self.loop.run(self.engine.judge(query_of(document, now_ns=now_ns), runners))
 
 
-@pytest.fixture(scope="module")
-def opa() -> Iterator[Asker]:
-    asker = Asker()
+@pytest.fixture(scope="module", params=[EngineName.OPA, EngineName.EMBEDDED])
+def engine(request: pytest.FixtureRequest) -> Iterator[Asker]:
+    asker = Asker(request.param)
     yield asker
     asker.loop.run(asker.engine.close())
     asker.loop.close()
@@ -132,44 +132,44 @@ def open_places(body: DecisionBody) -> set[str]:
 
 @bounded
 @given(document=documents(), place=st.sampled_from(PLACES), now_ns=st.sampled_from(TIMES))
-def test_forbidding_a_place_opens_none(opa: Asker, document: dict[str, Any], place: str, now_ns: int) -> None:
+def test_forbidding_a_place_opens_none(engine: Asker, document: dict[str, Any], place: str, now_ns: int) -> None:
     never = document["constraints"]["never"]
     narrower = changed(document, "constraints", "never", sorted({*never, place}))
-    after = open_places(opa.decide(narrower, now_ns))
-    assert after <= open_places(opa.decide(document, now_ns))
+    after = open_places(engine.decide(narrower, now_ns))
+    assert after <= open_places(engine.decide(document, now_ns))
     assert place not in after
 
 
 @bounded
 @given(document=documents(), place=st.sampled_from(PLACES))
-def test_widening_only_closes_no_place(opa: Asker, document: dict[str, Any], place: str) -> None:
+def test_widening_only_closes_no_place(engine: Asker, document: dict[str, Any], place: str) -> None:
     only = document["constraints"]["only"]
     wider = changed(document, "constraints", "only", sorted({*only, place}) if only else [])
     unlimited = changed(document, "constraints", "only", [])
-    before = open_places(opa.decide(document))
-    assert before <= open_places(opa.decide(wider))
-    assert before <= open_places(opa.decide(unlimited))
+    before = open_places(engine.decide(document))
+    assert before <= open_places(engine.decide(wider))
+    assert before <= open_places(engine.decide(unlimited))
 
 
 @bounded
 @given(document=documents(), kept=st.integers(0, 2), part=st.sampled_from(["mechanisms", "importers"]))
 def test_taking_away_a_transfer_basis_opens_no_place(
-    opa: Asker, document: dict[str, Any], kept: int, part: str
+    engine: Asker, document: dict[str, Any], kept: int, part: str
 ) -> None:
     poorer = changed(document, "transfer", part, document["transfer"][part][:kept])
-    assert open_places(opa.decide(poorer)) <= open_places(opa.decide(document))
+    assert open_places(engine.decide(poorer)) <= open_places(engine.decide(document))
 
 
 @bounded
 @given(document=documents(), extra=st.sampled_from(sorted(DATA_CLASSES)))
-def test_declaring_another_class_of_data_opens_no_place(opa: Asker, document: dict[str, Any], extra: str) -> None:
+def test_declaring_another_class_of_data_opens_no_place(engine: Asker, document: dict[str, Any], extra: str) -> None:
     more = changed(document, "data", "classes", sorted({*document["data"]["classes"], extra}))
-    assert open_places(opa.decide(more)) <= open_places(opa.decide(document))
+    assert open_places(engine.decide(more)) <= open_places(engine.decide(document))
 
 
 @bounded
 @given(document=documents(), data=st.data())
-def test_the_order_of_lists_is_irrelevant(opa: Asker, document: dict[str, Any], data: st.DataObject) -> None:
+def test_the_order_of_lists_is_irrelevant(engine: Asker, document: dict[str, Any], data: st.DataObject) -> None:
     other = copy.deepcopy(document)
     for part, name in [
         ("constraints", "only"),
@@ -178,24 +178,24 @@ def test_the_order_of_lists_is_irrelevant(opa: Asker, document: dict[str, Any], 
         ("transfer", "mechanisms"),
     ]:
         other[part][name] = data.draw(st.permutations(other[part][name]))
-    assert opa.decide(other).payload == opa.decide(document).payload
+    assert engine.decide(other).payload == engine.decide(document).payload
 
 
 @bounded
 @given(document=documents(), now_ns=st.sampled_from(TIMES))
-def test_nothing_changes_before_the_answer_ends(opa: Asker, document: dict[str, Any], now_ns: int) -> None:
-    body = opa.decide(document, now_ns)
+def test_nothing_changes_before_the_answer_ends(engine: Asker, document: dict[str, Any], now_ns: int) -> None:
+    body = engine.decide(document, now_ns)
     assert body.valid_until_ns > now_ns
-    assert opa.decide(document, body.valid_until_ns - 1).payload == body.payload
+    assert engine.decide(document, body.valid_until_ns - 1).payload == body.payload
 
 
 @bounded
 @given(document=documents(), found=st.lists(runners(), min_size=1, max_size=8), now_ns=st.sampled_from(TIMES))
 def test_stage_2_permits_no_runner_in_a_place_that_stage_1_did_not(
-    opa: Asker, document: dict[str, Any], found: list[RunnerFacts], now_ns: int
+    engine: Asker, document: dict[str, Any], found: list[RunnerFacts], now_ns: int
 ) -> None:
-    body = opa.decide(document, now_ns)
-    verdicts = opa.judge(document, tuple(found), now_ns)
+    body = engine.decide(document, now_ns)
+    verdicts = engine.judge(document, tuple(found), now_ns)
     for runner, verdict in zip(found, verdicts, strict=True):
         assert verdict.permitted <= body.permits(runner.jurisdiction)
         assert verdict.permitted <= (runner.evidence is not Evidence.SELF)
@@ -205,18 +205,23 @@ def test_stage_2_permits_no_runner_in_a_place_that_stage_1_did_not(
 @bounded
 @given(document=documents(), found=st.lists(runners(), min_size=2, max_size=5))
 def test_a_runner_is_judged_alike_alone_and_in_any_company(
-    opa: Asker, document: dict[str, Any], found: list[RunnerFacts]
+    engine: Asker, document: dict[str, Any], found: list[RunnerFacts]
 ) -> None:
-    together = opa.judge(document, tuple(found), NOW)
-    (alone,) = opa.judge(document, (found[-1],), NOW)
+    together = engine.judge(document, tuple(found), NOW)
+    (alone,) = engine.judge(document, (found[-1],), NOW)
     assert together[-1] == alone
 
 
 @bounded
 @given(document=documents())
-def test_an_embargoed_place_is_never_open(opa: Asker, document: dict[str, Any]) -> None:
-    assert not open_places(opa.decide(document)) & {"CU", "UA-43"}
+def test_an_embargoed_place_is_never_open(engine: Asker, document: dict[str, Any]) -> None:
+    assert not open_places(engine.decide(document)) & {"CU", "UA-43"}
 
 
-def test_the_laws_see_permissions_at_all(opa: Asker) -> None:
-    assert {"DE", "FR", "RE", "FR-974", "UA-30"} & open_places(opa.decide(hospital())) == {"DE", "FR", "RE", "FR-974"}
+def test_the_laws_see_permissions_at_all(engine: Asker) -> None:
+    assert {"DE", "FR", "RE", "FR-974", "UA-30"} & open_places(engine.decide(hospital())) == {
+        "DE",
+        "FR",
+        "RE",
+        "FR-974",
+    }

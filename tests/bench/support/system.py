@@ -15,10 +15,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from support.measure import say
-
 from carnet.core import limits
 from certs.system import Development, development
+from tests.bench.support.measure import say
 
 NEEDED: Final = ("CARNET_BASE_IMAGE", "CARNET_OPA")
 JOB_SECONDS_MAX: Final = 60

@@ -7,7 +7,7 @@ import pytest
 
 from carnet.core.document import canonical
 from carnet.core.errors import PolicyEngineUnavailable
-from policy.answers import body_of, verdicts_of
+from policy.engines.answers import body_of, verdicts_of
 from tests.opa_answers import BODY, BUNDLE, RUNNERS, VERDICTS
 from tests.opa_support import NOW
 

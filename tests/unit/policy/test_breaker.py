@@ -3,7 +3,7 @@
 import pytest
 
 from carnet.core.errors import PolicyEngineUnavailable
-from policy.breaker import Breaker, Unreachable, failures_max, open_seconds, open_seconds_max
+from policy.engines.breaker import Breaker, Unreachable, failures_max, open_seconds, open_seconds_max
 
 
 class Clock:

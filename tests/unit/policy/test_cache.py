@@ -8,10 +8,10 @@ import pytest
 from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict
 from carnet.core.errors import PolicyEngineUnavailable
 from carnet.core.runner import RunnerFacts
-from policy import cache
-from policy.answers import body_of
-from policy.cache import CachedPolicy
 from policy.engine import JobQuery
+from policy.engines import cache
+from policy.engines.answers import body_of
+from policy.engines.cache import CachedPolicy
 from tests.opa_answers import BODY, BUNDLE
 from tests.opa_support import NOW, hospital, query_of
 

@@ -3,7 +3,7 @@
 import pytest
 
 from carnet.core.errors import FieldInvalid
-from policy.opa import Endpoint
+from policy.engines.opa import Endpoint
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8181", "http://[::1]:8181", "http://127.0.0.1:8181/"])

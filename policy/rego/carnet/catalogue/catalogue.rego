@@ -6,10 +6,12 @@
 # scope: package
 package carnet.catalogue
 
+import data.carnet.tables
+
 now := input.context.now_ns
 
 in_force contains id if {
-	some id, row in data.carnet.tables.rules.rows
+	some id, row in tables.rules.rows
 	is_number(row.effective_from_ns)
 	row.effective_from_ns <= now
 	not ended(row.effective_to_ns)
@@ -27,19 +29,19 @@ holds(row) if {
 }
 
 ids(stage, effect) := {id |
-	some id, row in data.carnet.tables.rules.rows
+	some id, row in tables.rules.rows
 	row.stage == stage
 	row.effect == effect
 	id in in_force
 }
 
 dates contains row.effective_from_ns if {
-	some row in data.carnet.tables.rules.rows
+	some row in tables.rules.rows
 	is_number(row.effective_from_ns)
 }
 
 dates contains row.effective_to_ns if {
-	some row in data.carnet.tables.rules.rows
+	some row in tables.rules.rows
 	is_number(row.effective_to_ns)
 }
 
@@ -50,14 +52,14 @@ row_dates(rows) := {row.from_ns | some row in rows} | {row.until_ns | some row i
 unverified(table, rows) := {concat("/", [table, key]) | some key, row in rows; row.status != "seen"}
 
 # The earliest day after now among those that the evaluation looked at.
-valid_until(looked_at) := min({day | some day in looked_at; day > now} | {data.carnet.tables.settings.far_ns})
+valid_until(looked_at) := min({day | some day in looked_at; day > now} | {tables.settings.far_ns})
 
 reason(id, effect, found, words) := {
 	"rule": id,
 	"effect": effect,
 	"jurisdictions": sort(found),
-	"citations": data.carnet.tables.rules.rows[id].citations,
+	"citations": tables.rules.rows[id].citations,
 	"message": words.message,
 	"parameters": object.union(words.parameters, {"fix_ids": words.fix}),
-	"fix": [data.carnet.tables.messages.rows[fix].en | some fix in words.fix],
+	"fix": [tables.messages.rows[fix].en | some fix in words.fix],
 }

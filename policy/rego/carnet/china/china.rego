@@ -9,6 +9,7 @@ package carnet.china
 import data.carnet.gdpr
 import data.carnet.links
 import data.carnet.places
+import data.carnet.tables
 
 territory := {"CN"}
 
@@ -20,7 +21,7 @@ important if "cn_important" in input.job.data.classes
 
 sensitive if {
 	some class in input.job.data.classes
-	not class in data.carnet.tables.settings.cn_ordinary
+	not class in tables.settings.cn_ordinary
 }
 
 records := input.job.data.records

@@ -7,6 +7,7 @@
 package carnet.constraints
 
 import data.carnet.places
+import data.carnet.tables
 
 only := {place | some place in input.job.constraints.only}
 
@@ -36,7 +37,7 @@ asked(place) if places.country_of(place) in only
 #   review_by: "2027-05-22"
 #   status: in_force
 blocked["ORG-ONLY"] := unasked | {region |
-	some region, row in data.carnet.tables.regions.rows
+	some region, row in tables.regions.rows
 	row.same_as in unasked
 	not region in only
 }
@@ -66,7 +67,7 @@ explained["ORG-ONLY"] := {
 #   status: in_force
 blocked["ORG-NEVER"] := places.with_regions(never | {row.same_as |
 	some place in never
-	row := data.carnet.tables.regions.rows[place]
+	row := tables.regions.rows[place]
 	is_string(row.same_as)
 }) | {region | some region in places.named; places.country_of(region) in never}
 
@@ -151,7 +152,7 @@ explained["ORG-NEVER-REGION"] := {
 #   status: in_force
 passed["ORG-ISOLATION-RUNNER"] contains i if {
 	some i, runner in input.runners
-	rank := data.carnet.tables.settings.isolation
+	rank := tables.settings.isolation
 	rank[runner.isolation] >= rank[input.job.constraints.isolation_min]
 }
 

@@ -10,6 +10,7 @@ package carnet.dsp
 import data.carnet.catalogue
 import data.carnet.links
 import data.carnet.places
+import data.carnet.tables
 
 territory := {"US", "PR", "GU", "VI", "AS", "MP", "UM"}
 
@@ -19,12 +20,12 @@ classes := {class | some class in input.job.data.classes}
 
 # A class that no row names counts as the one with the lowest threshold.
 categories := {category |
-	some category, row in data.carnet.tables.bulk.rows
+	some category, row in tables.bulk.rows
 	some class in row.classes
 	class in classes
 } | {"genomic" |
 	some class in classes
-	not class in object.keys(data.carnet.tables.classes.rows)
+	not class in object.keys(tables.classes.rows)
 }
 
 default about_us := false
@@ -37,7 +38,7 @@ about_us if {
 sent(category) := object.get(input.gateway.volumes, category, 0) + input.job.data.records
 
 # Data of more than one category together has the lowest of their thresholds.
-lowest := min({data.carnet.tables.bulk.rows[category].threshold | some category in categories})
+lowest := min({tables.bulk.rows[category].threshold | some category in categories})
 
 together := sum([object.get(input.gateway.volumes, category, 0) | some category in categories]) + input.job.data.records
 
@@ -46,7 +47,7 @@ default bulk := false
 bulk if {
 	about_us
 	some category in categories
-	sent(category) > data.carnet.tables.bulk.rows[category].threshold
+	sent(category) > tables.bulk.rows[category].threshold
 }
 
 bulk if {
@@ -112,4 +113,4 @@ explained["US-DSP-COVERED"] := {"message": "dsp.covered_person", "parameters": {
 
 dates := links.group_dates({"DSP_CONCERN"})
 
-rows := {row | bulk; some row in catalogue.unverified("bulk", {category: data.carnet.tables.bulk.rows[category] | some category in categories})}
+rows := {row | bulk; some row in catalogue.unverified("bulk", {category: tables.bulk.rows[category] | some category in categories})}

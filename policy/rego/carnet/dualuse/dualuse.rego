@@ -8,8 +8,9 @@ package carnet.dualuse
 
 import data.carnet.links
 import data.carnet.places
+import data.carnet.tables
 
-customs := {member | some group in ["EU", "EU_OUTERMOST", "EU_ALAND"]; some member in data.carnet.tables.groups.rows[group].members}
+customs := {member | some group in ["EU", "EU_OUTERMOST", "EU_ALAND"]; some member in tables.groups.rows[group].members}
 
 default exports := false
 
@@ -44,7 +45,7 @@ applies if {
 
 sensitive := {code |
 	some code in listed
-	some whole in data.carnet.tables.settings.eu_annex_iv
+	some whole in tables.settings.eu_annex_iv
 	links.covered(code, [whole])
 }
 

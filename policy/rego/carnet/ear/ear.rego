@@ -10,6 +10,7 @@ package carnet.ear
 
 import data.carnet.links
 import data.carnet.places
+import data.carnet.tables
 
 home := {"US", "PR", "GU", "VI", "AS", "MP", "UM"}
 
@@ -23,7 +24,7 @@ listed := {code |
 
 # Codified, and not enforced (settings.ear_unlisted_codes): a warning, unless the organisation takes it off the list.
 unenforced(code) if {
-	some whole in data.carnet.tables.settings.ear_unlisted_codes
+	some whole in tables.settings.ear_unlisted_codes
 	links.covered(code, [whole])
 }
 
@@ -147,12 +148,15 @@ explained["US-EAR-WEIGHTS"] := {"message": "ear.weights", "parameters": {}, "fix
 #   owner: export
 #   review_by: "2027-05-22"
 #   status: in_force
-passed["US-EAR-REMOTE"] contains i if {
+passed["US-EAR-REMOTE"] contains i if some i in unremarkable
+
+# Runners that a remote party of concern would not use for advanced computing.
+unremarkable contains i if {
 	some i, _ in input.runners
 	not headquartered
 }
 
-passed["US-EAR-REMOTE"] contains i if {
+unremarkable contains i if {
 	some i, runner in input.runners
 	every model in runner.gpu_models {
 		modest(model)
@@ -160,14 +164,14 @@ passed["US-EAR-REMOTE"] contains i if {
 }
 
 modest(model) if {
-	row := data.carnet.tables.accelerators.rows[model]
-	row.tpp < data.carnet.tables.settings.ear_3a090.tpp
+	row := tables.accelerators.rows[model]
+	row.tpp < tables.settings.ear_3a090.tpp
 	not dense(row)
 }
 
 dense(row) if {
-	row.tpp >= data.carnet.tables.settings.ear_3a090.tpp_dense
-	row.density_x100 >= data.carnet.tables.settings.ear_3a090.density_x100
+	row.tpp >= tables.settings.ear_3a090.tpp_dense
+	row.density_x100 >= tables.settings.ear_3a090.density_x100
 }
 
 explained["US-EAR-REMOTE"] := {"message": "ear.remote", "parameters": {}, "fix": ["ear.fix.end_user"]}
@@ -187,9 +191,7 @@ explained["US-EAR-REMOTE"] := {"message": "ear.remote", "parameters": {}, "fix":
 #   owner: export
 #   review_by: "2027-05-22"
 #   status: draft
-passed["US-EAR-RASA"] contains i if {
-	some i in passed["US-EAR-REMOTE"]
-}
+passed["US-EAR-RASA"] contains i if some i in unremarkable
 
 explained["US-EAR-RASA"] := {"message": "ear.remote", "parameters": {}, "fix": ["ear.fix.end_user"]}
 

@@ -4,6 +4,7 @@ import data.carnet.ear
 import data.carnet.fixtures
 import data.carnet.main
 import data.carnet.runners
+import data.carnet.tables
 
 query(codes, change) := fixtures.with_values(object.union({"/job/technology/controlled": "yes", "/job/technology/eccns": codes}, change))
 
@@ -79,7 +80,7 @@ test_closed_weights_are_a_warning_unless_the_organisation_wants_more if {
 	warned := ear.warned["US-EAR-WEIGHTS"] with input as query(["4E091"], {})
 	"DE" in warned
 	not "US" in warned
-	settings := object.union(data.carnet.tables.settings, {"ear_unlisted_codes": []})
+	settings := object.union(tables.settings, {"ear_unlisted_codes": []})
 	strict := ear.blocked["US-EAR-LIST"] with input as query(["4E091"], {}) with data.carnet.tables.settings as settings
 	"DE" in strict
 	none := ear.warned["US-EAR-WEIGHTS"] with input as query(["5D002"], {})

@@ -9,11 +9,12 @@ package carnet.gdpr
 import data.carnet.catalogue
 import data.carnet.constraints
 import data.carnet.places
+import data.carnet.tables
 
 default personal := true
 
 personal := false if every class in input.job.data.classes {
-	data.carnet.tables.classes.rows[class].personal == false
+	tables.classes.rows[class].personal == false
 }
 
 default applies := true
@@ -32,13 +33,13 @@ applies := false if {
 default special := true
 
 special := false if every class in input.job.data.classes {
-	data.carnet.tables.classes.rows[class].special == false
+	tables.classes.rows[class].special == false
 }
 
 # The GDPR's territory: the EEA with the outermost regions, without the overseas countries and territories.
 territory := {member |
 	some group in ["EU", "EEA_EFTA", "EU_OUTERMOST", "EU_ALAND"]
-	some member in data.carnet.tables.groups.rows[group].members
+	some member in tables.groups.rows[group].members
 }
 
 outside(country) if {
@@ -61,7 +62,7 @@ excluded(row) if {
 }
 
 usable_rows := {country: row |
-	some country, row in data.carnet.tables.adequacy.rows
+	some country, row in tables.adequacy.rows
 	row.enabled == true
 	catalogue.holds(row)
 	not excluded(row)
@@ -205,14 +206,14 @@ obliged["EU-GDPR-ART32"] := {duty |
 	applies
 	special
 	some duty in [
-		{"type": "recipients_max", "value": data.carnet.tables.settings.special_recipients_max},
-		{"type": "isolation_min", "value": data.carnet.tables.settings.special_isolation_min},
+		{"type": "recipients_max", "value": tables.settings.special_recipients_max},
+		{"type": "isolation_min", "value": tables.settings.special_isolation_min},
 	]
 }
 
 explained["EU-GDPR-ART32"] := {
 	"message": "gdpr.special_categories",
-	"parameters": {"recipients_max": data.carnet.tables.settings.special_recipients_max},
+	"parameters": {"recipients_max": tables.settings.special_recipients_max},
 	"fix": [],
 }
 
@@ -281,25 +282,25 @@ passed["EU-GDPR-ART32-RUNNER"] contains i if {
 
 strong_enough(level) if {
 	count(obliged["EU-GDPR-ART32"]) == 0
-	is_number(data.carnet.tables.settings.isolation[level])
+	is_number(tables.settings.isolation[level])
 }
 
 strong_enough(level) if {
-	rank := data.carnet.tables.settings.isolation
-	rank[level] >= rank[data.carnet.tables.settings.special_isolation_min]
+	rank := tables.settings.isolation
+	rank[level] >= rank[tables.settings.special_isolation_min]
 }
 
 explained["EU-GDPR-ART32-RUNNER"] := {
 	"message": "constraints.isolation_runner",
-	"parameters": {"isolation_min": data.carnet.tables.settings.special_isolation_min},
+	"parameters": {"isolation_min": tables.settings.special_isolation_min},
 	"fix": ["constraints.fix.isolation"],
 }
 
-dates := {day | applies; some day in catalogue.row_dates(data.carnet.tables.adequacy.rows)} | {mechanism.expires_ns | applies; some mechanism in input.job.transfer.mechanisms}
+dates := {day | applies; some day in catalogue.row_dates(tables.adequacy.rows)} | {mechanism.expires_ns | applies; some mechanism in input.job.transfer.mechanisms}
 
 # Groups are looked at to find out whether the regime applies to personal data; adequacy only where it does.
-rows := {table | some table in ["classes"]; data.carnet.tables[table].status != "seen"} | (group_rows | adequacy_rows)
+rows := {"classes" | tables.classes.status != "seen"} | (group_rows | adequacy_rows)
 
-group_rows := {row | personal; some row in catalogue.unverified("groups", data.carnet.tables.groups.rows)}
+group_rows := {row | personal; some row in catalogue.unverified("groups", tables.groups.rows)}
 
-adequacy_rows := {row | applies; some row in catalogue.unverified("adequacy", data.carnet.tables.adequacy.rows)}
+adequacy_rows := {row | applies; some row in catalogue.unverified("adequacy", tables.adequacy.rows)}

@@ -8,6 +8,7 @@ import data.carnet.fixtures
 import data.carnet.gdpr
 import data.carnet.main
 import data.carnet.runners
+import data.carnet.tables
 
 at(now) := fixtures.with_values({"/context/now_ns": now})
 
@@ -119,7 +120,7 @@ test_the_answer_is_valid_until_the_next_day_that_changes_it if {
 	before := main.body with input as at(dpdp_begins)
 	before.valid_until_ns == gb_ends
 	after := main.body with input as at(gb_ends)
-	after.valid_until_ns == data.carnet.tables.settings.far_ns
+	after.valid_until_ns == tables.settings.far_ns
 }
 
 br_begins := 1769558400000000000
@@ -138,7 +139,7 @@ test_brazil_is_closed_to_exporters_of_the_eea_efta_states if {
 }
 
 test_a_row_that_is_switched_off_gives_nothing if {
-	rows := json.patch(data.carnet.tables.adequacy.rows, [{"op": "replace", "path": "/CH/enabled", "value": false}])
+	rows := json.patch(tables.adequacy.rows, [{"op": "replace", "path": "/CH/enabled", "value": false}])
 	"CH" in gdpr.blocked["EU-GDPR-CHV"] with input as fixtures.hospital with data.carnet.tables.adequacy.rows as rows
 }
 
@@ -238,12 +239,12 @@ test_before_the_gdpr_applied_its_rules_do_not_decide if {
 }
 
 test_a_draft_never_decides if {
-	rows := json.patch(data.carnet.tables.rules.rows, [{"op": "replace", "path": "/EU-GDPR-CHV/effective_from_ns", "value": null}])
+	rows := json.patch(tables.rules.rows, [{"op": "replace", "path": "/EU-GDPR-CHV/effective_from_ns", "value": null}])
 	body := main.body with input as fixtures.hospital with data.carnet.tables.rules.rows as rows
 	"IN" in body.permitted
 }
 
-ending(day) := json.patch(data.carnet.tables.rules.rows, [{"op": "replace", "path": "/EU-GDPR-CHV/effective_to_ns", "value": day}])
+ending(day) := json.patch(tables.rules.rows, [{"op": "replace", "path": "/EU-GDPR-CHV/effective_to_ns", "value": day}])
 
 test_a_rule_ends_with_its_last_day_to_the_nanosecond if {
 	ended := catalogue.in_force with input as fixtures.hospital with data.carnet.tables.rules.rows as ending(fixtures.now)

@@ -8,10 +8,11 @@ package carnet.links
 
 import data.carnet.catalogue
 import data.carnet.places
+import data.carnet.tables
 
 # The places of a dated list, on the day of the question.
 members(group) := {row.place |
-	some row in data.carnet.tables.memberships.rows
+	some row in tables.memberships.rows
 	row.group == group
 	catalogue.holds(row)
 }
@@ -73,12 +74,12 @@ covered(code, codes) if {
 licence_dates := {licence.expires_ns | some licence in input.job.technology.licences}
 
 used(groups) := {concat("", ["memberships/", key]) |
-	some key, row in data.carnet.tables.memberships.rows
+	some key, row in tables.memberships.rows
 	row.group in groups
 	row.status != "seen"
 }
 
 group_dates(groups) := catalogue.row_dates({key: row |
-	some key, row in data.carnet.tables.memberships.rows
+	some key, row in tables.memberships.rows
 	row.group in groups
 })

@@ -25,6 +25,7 @@ import data.carnet.russia
 import data.carnet.saudi
 import data.carnet.sectors
 import data.carnet.swiss
+import data.carnet.tables
 import data.carnet.uk
 
 evaluated_blocks := object.union_n([
@@ -100,7 +101,7 @@ asked(found) := {place |
 }
 
 shown_by_code(place) if {
-	is_string(data.carnet.tables.regions.rows[place].same_as)
+	is_string(tables.regions.rows[place].same_as)
 	not place in places.named
 }
 
@@ -150,8 +151,8 @@ duty_reasons := [catalogue.reason(id, "oblige", set(), explained[id]) |
 
 # One duty a type: the strictest, and of equals the first by rule.
 obligations := [object.union(duty, {
-	"citations": data.carnet.tables.rules.rows[duty.rule].citations,
-	"enforcer": data.carnet.tables.settings.obligations[duty.type].enforcer,
+	"citations": tables.rules.rows[duty.rule].citations,
+	"enforcer": tables.settings.obligations[duty.type].enforcer,
 }) |
 	some type in sort({duty.type | some duty in duties})
 	duty := strictest(type)
@@ -165,12 +166,12 @@ strictest(type) := [duty |
 	weight(duty) == max({weight(other) | some other in duties; other.type == type})
 ][0]
 
-weight(duty) := 0 - duty.value if data.carnet.tables.settings.obligations[duty.type].strictest == "least"
+weight(duty) := 0 - duty.value if tables.settings.obligations[duty.type].strictest == "least"
 
-weight(duty) := duty.value if data.carnet.tables.settings.obligations[duty.type].strictest == "greatest"
+weight(duty) := duty.value if tables.settings.obligations[duty.type].strictest == "greatest"
 
-weight(duty) := data.carnet.tables.settings.isolation[duty.value] if {
-	data.carnet.tables.settings.obligations[duty.type].strictest == "isolation"
+weight(duty) := tables.settings.isolation[duty.value] if {
+	tables.settings.obligations[duty.type].strictest == "isolation"
 }
 
 default verdict := "deny"
@@ -277,8 +278,8 @@ body := {
 	"rules_evaluated": sort(rules_evaluated),
 	"unverified_rows_used": sort(unverified_rows),
 	"valid_until_ns": valid_until_ns,
-	"revisions": data.carnet.tables.revisions,
-	"disclaimer": data.carnet.tables.settings.disclaimer,
+	"revisions": tables.revisions,
+	"disclaimer": tables.settings.disclaimer,
 } if {
 	input.schema == "carnet.input/v1"
 	complete

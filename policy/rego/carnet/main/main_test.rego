@@ -7,22 +7,23 @@ import data.carnet.catalogue
 import data.carnet.fixtures
 import data.carnet.main
 import data.carnet.runners
+import data.carnet.tables
 
 test_every_rule_that_may_decide_explains_itself_and_cites if {
-	every id, row in data.carnet.tables.rules.rows {
+	every id, row in tables.rules.rows {
 		main.explained[id] with input as fixtures.hospital
-		data.carnet.tables.messages.rows[main.explained[id].message] with input as fixtures.hospital
+		tables.messages.rows[main.explained[id].message] with input as fixtures.hospital
 		every citation in row.citations {
-			data.carnet.tables.citations.rows[citation]
+			tables.citations.rows[citation]
 		}
 	}
 }
 
 test_a_rule_that_was_not_evaluated_leaves_no_decision if {
-	rows := json.patch(data.carnet.tables.rules.rows, [{
+	rows := json.patch(tables.rules.rows, [{
 		"op": "add",
 		"path": "/EU-FORGOTTEN",
-		"value": data.carnet.tables.rules.rows["EU-GDPR-CHV"],
+		"value": tables.rules.rows["EU-GDPR-CHV"],
 	}])
 	main.body with input as fixtures.hospital
 	not main.body with input as fixtures.hospital with data.carnet.tables.rules.rows as rows
@@ -31,8 +32,8 @@ test_a_rule_that_was_not_evaluated_leaves_no_decision if {
 }
 
 test_a_runner_rule_that_is_missing_leaves_no_verdict if {
-	row := object.union(data.carnet.tables.rules.rows["EU-GDPR-IMPORTER"], {"effective_from_ns": 0})
-	rows := json.patch(data.carnet.tables.rules.rows, [{"op": "add", "path": "/EU-FORGOTTEN", "value": row}])
+	row := object.union(tables.rules.rows["EU-GDPR-IMPORTER"], {"effective_from_ns": 0})
+	rows := json.patch(tables.rules.rows, [{"op": "add", "path": "/EU-FORGOTTEN", "value": row}])
 	main.body with input as fixtures.hospital with data.carnet.tables.rules.rows as rows
 	not runners.answer with input as fixtures.asked(fixtures.hospital, [fixtures.runner("DE")])
 		with data.carnet.tables.rules.rows as rows
@@ -96,7 +97,7 @@ test_every_refused_runner_has_a_reason if {
 }
 
 test_every_date_of_a_rule_bounds_the_answer if {
-	rows := json.patch(data.carnet.tables.rules.rows, [{
+	rows := json.patch(tables.rules.rows, [{
 		"op": "replace",
 		"path": "/US-OFAC-EMB/effective_to_ns",
 		"value": fixtures.now + 7,

@@ -8,8 +8,9 @@ package carnet.ofac
 
 import data.carnet.catalogue
 import data.carnet.places
+import data.carnet.tables
 
-embargoed := {place | some place, row in data.carnet.tables.embargoes.rows; catalogue.holds(row)}
+embargoed := {place | some place, row in tables.embargoes.rows; catalogue.holds(row)}
 
 # METADATA
 # title: No job to an embargoed country or region
@@ -109,6 +110,6 @@ passed["US-OFAC-OPERATOR"] contains i if {
 
 explained["US-OFAC-OPERATOR"] := {"message": "ofac.operator", "parameters": {}, "fix": ["ofac.fix.operator"]}
 
-dates := catalogue.row_dates(data.carnet.tables.embargoes.rows)
+dates := catalogue.row_dates(tables.embargoes.rows)
 
-rows := catalogue.unverified("embargoes", data.carnet.tables.embargoes.rows)
+rows := catalogue.unverified("embargoes", tables.embargoes.rows)

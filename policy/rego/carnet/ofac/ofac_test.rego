@@ -7,6 +7,7 @@ import data.carnet.fixtures
 import data.carnet.main
 import data.carnet.ofac
 import data.carnet.runners
+import data.carnet.tables
 
 rules(query, runner) := {reason.rule | some reason in found.verdicts[0].reasons; reason.effect == "deny"} if {
 	found := runners.answer with input as fixtures.asked(query, [runner])
@@ -76,7 +77,7 @@ test_an_operator_or_parent_in_an_embargoed_or_unknown_country_is_refused if {
 }
 
 test_no_embargo_is_exemptible if {
-	every id, row in data.carnet.tables.rules.rows {
+	every id, row in tables.rules.rows {
 		not embargo_exempt(id, row)
 	}
 }

@@ -7,9 +7,11 @@
 # scope: package
 package carnet.places
 
-countries := object.keys(data.carnet.tables.jurisdictions.rows)
+import data.carnet.tables
 
-regions := object.keys(data.carnet.tables.regions.rows)
+countries := object.keys(tables.jurisdictions.rows)
+
+regions := object.keys(tables.regions.rows)
 
 # Regions that the organisation's own limits name: they become places of their own.
 named contains place if {
@@ -32,8 +34,8 @@ country_of(place) := substring(place, 0, 2)
 is_region(place) if contains(place, "-")
 
 # The ISO 3166-1 code that law uses for a place: RE for FR-974, UA for UA-30.
-code_of(place) := data.carnet.tables.regions.rows[place].same_as if {
-	is_string(data.carnet.tables.regions.rows[place].same_as)
+code_of(place) := tables.regions.rows[place].same_as if {
+	is_string(tables.regions.rows[place].same_as)
 } else := country_of(place)
 
 known(place) if {
@@ -46,11 +48,11 @@ known(place) if place in regions
 known(place) if {
 	is_region(place)
 	country_of(place) in countries
-	not country_of(place) in {whole | some whole in data.carnet.tables.regions.listed_whole}
+	not country_of(place) in {whole | some whole in tables.regions.listed_whole}
 }
 
 # A set of places, with the regions that stand or fall with them.
-with_regions(found) := (found | {region | some region, row in data.carnet.tables.regions.rows; row.same_as in found}) | {region |
+with_regions(found) := (found | {region | some region, row in tables.regions.rows; row.same_as in found}) | {region |
 	some region in named
 	code_of(region) in found
 }

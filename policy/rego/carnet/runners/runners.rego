@@ -19,6 +19,7 @@ import data.carnet.ofac
 import data.carnet.places
 import data.carnet.sectors
 import data.carnet.swiss
+import data.carnet.tables
 import data.carnet.uk
 
 passed := object.union_n([
@@ -118,7 +119,7 @@ answer := {
 		some i, runner in input.runners
 	],
 	"rules_evaluated": sort(required | cautions),
-	"revisions": data.carnet.tables.revisions,
+	"revisions": tables.revisions,
 } if {
 	input.schema == "carnet.input/v1"
 	main.complete

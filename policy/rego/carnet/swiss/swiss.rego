@@ -9,6 +9,7 @@ import data.carnet.catalogue
 import data.carnet.gdpr
 import data.carnet.links
 import data.carnet.places
+import data.carnet.tables
 
 territory := {"CH"}
 
@@ -24,9 +25,9 @@ applies if {
 	links.subject_in(territory)
 }
 
-free := territory | links.adequate(data.carnet.tables.swiss_adequacy.rows, "none")
+free := territory | links.adequate(tables.swiss_adequacy.rows, "none")
 
-certifying := links.adequate(data.carnet.tables.swiss_adequacy.rows, "certified_importer")
+certifying := links.adequate(tables.swiss_adequacy.rows, "certified_importer")
 
 certified := {importer.entity | some importer in input.job.transfer.importers; importer.swiss_certified == "yes"}
 
@@ -110,12 +111,12 @@ explained["CH-FADP-IMPORTER"] := {"message": "swiss.importer_is_not_operator", "
 #   status: in_force
 warned["CH-FADP-SCOPE"] := {country |
 	applies
-	some country in links.adequate(data.carnet.tables.swiss_adequacy.rows, "none")
-	is_string(data.carnet.tables.swiss_adequacy.rows[country].scope)
+	some country in links.adequate(tables.swiss_adequacy.rows, "none")
+	is_string(tables.swiss_adequacy.rows[country].scope)
 }
 
 explained["CH-FADP-SCOPE"] := {"message": "swiss.partial_adequacy", "parameters": {}, "fix": ["swiss.fix.scope"]}
 
-dates := {day | applies; some day in (catalogue.row_dates(data.carnet.tables.swiss_adequacy.rows) | links.mechanism_dates)}
+dates := {day | applies; some day in (catalogue.row_dates(tables.swiss_adequacy.rows) | links.mechanism_dates)}
 
-rows := {row | applies; some row in catalogue.unverified("swiss_adequacy", data.carnet.tables.swiss_adequacy.rows)}
+rows := {row | applies; some row in catalogue.unverified("swiss_adequacy", tables.swiss_adequacy.rows)}

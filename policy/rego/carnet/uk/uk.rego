@@ -10,6 +10,7 @@ import data.carnet.catalogue
 import data.carnet.gdpr
 import data.carnet.links
 import data.carnet.places
+import data.carnet.tables
 
 territory := {"GB"}
 
@@ -25,9 +26,9 @@ applies if {
 	links.subject_in(territory)
 }
 
-free := territory | links.adequate(data.carnet.tables.uk_adequacy.rows, "none")
+free := territory | links.adequate(tables.uk_adequacy.rows, "none")
 
-certifying := links.adequate(data.carnet.tables.uk_adequacy.rows, "certified_importer")
+certifying := links.adequate(tables.uk_adequacy.rows, "certified_importer")
 
 certified := {importer.entity | some importer in input.job.transfer.importers; importer.uk_bridge == "yes"}
 
@@ -111,12 +112,12 @@ explained["UK-GDPR-IMPORTER"] := {"message": "uk.importer_is_not_operator", "par
 #   status: in_force
 warned["UK-GDPR-SCOPE"] := {country |
 	applies
-	some country in links.adequate(data.carnet.tables.uk_adequacy.rows, "none")
-	is_string(data.carnet.tables.uk_adequacy.rows[country].scope)
+	some country in links.adequate(tables.uk_adequacy.rows, "none")
+	is_string(tables.uk_adequacy.rows[country].scope)
 }
 
 explained["UK-GDPR-SCOPE"] := {"message": "uk.partial_adequacy", "parameters": {}, "fix": ["uk.fix.scope"]}
 
-dates := {day | applies; some day in (catalogue.row_dates(data.carnet.tables.uk_adequacy.rows) | links.mechanism_dates)}
+dates := {day | applies; some day in (catalogue.row_dates(tables.uk_adequacy.rows) | links.mechanism_dates)}
 
-rows := {row | applies; some row in catalogue.unverified("uk_adequacy", data.carnet.tables.uk_adequacy.rows)}
+rows := {row | applies; some row in catalogue.unverified("uk_adequacy", tables.uk_adequacy.rows)}

@@ -6,11 +6,15 @@
 - Whatever fails is `PolicyEngineUnavailable`: an answer that is not right is no answer.
 """
 
+from typing import Final
+
 from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict, body_bytes_max, obligation, parse_body, reason
 from carnet.core.document import Document, Json, canonical, parse
 from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
 from carnet.core.runner import RunnerFacts
 from policy.bundle import Bundle
+
+answer_bytes_max: Final = 4 * body_bytes_max
 
 
 def body_of(result: Json, *, bundle: Bundle, now_ns: int) -> DecisionBody:

@@ -28,16 +28,15 @@ import aiohttp
 from opa_client.opa_async import AsyncOpaClient
 
 from carnet.core import limits
-from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict, body_bytes_max
+from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict
 from carnet.core.document import Json, parse
 from carnet.core.errors import Bug, FieldInvalid, PolicyEngineUnavailable
 from carnet.core.runner import RunnerFacts
-from policy.answers import body_of, verdicts_of
-from policy.breaker import Breaker, Unreachable
 from policy.bundle import Bundle
 from policy.engine import JobQuery
+from policy.engines.answers import answer_bytes_max, body_of, verdicts_of
+from policy.engines.breaker import Breaker, Unreachable
 
-answer_bytes_max: Final = 4 * body_bytes_max
 connect_attempts_max: Final = 3
 connect_pause_seconds: Final = 0.05
 connections_max: Final = 8

@@ -31,10 +31,10 @@ from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict
 from carnet.core.document import canonical
 from carnet.core.errors import Bug, PolicyEngineUnavailable
 from carnet.core.runner import RunnerFacts
-from policy import loopback
 from policy.bundle import Bundle
 from policy.engine import JobQuery
-from policy.opa import Endpoint, OpaServer
+from policy.engines import loopback
+from policy.engines.opa import Endpoint, OpaServer
 from policy.profile import capabilities
 
 start_seconds_max: Final = 30.0

@@ -1,0 +1,16 @@
+"""The `carnet policy` commands: what a compliance officer or a job's author asks on their own machine."""
+
+from cyclopts import App
+
+from policy.commands import bundles, evaluate, questions, rules
+
+app = App(name="policy", help="Ask policy what it would say and why, and see, check and test its rules.")
+app.command(evaluate.evaluate, name="eval")
+app.command(questions.why)
+app.command(questions.matrix)
+app.command(rules.list_rules, name="list")
+app.command(rules.show_rule, name="show")
+app.command(rules.show_calendar, name="calendar")
+app.command(bundles.check_rules, name="check")
+app.command(bundles.run_tests, name="test")
+app.command(bundles.write_bundle, name="bundle")

@@ -1,0 +1,110 @@
+"""`carnet policy check`, `test` and `bundle`: rules held to the profile, tested, and written for an OPA.
+
+carnet policy check overlay/                          # the profile, then OPA's own check and format
+carnet policy test overlay/                           # `opa test` over the data that the gateway gives an engine
+carnet policy bundle --folder /srv/opa/bundle         # for `opa run --server --bundle /srv/opa/bundle`
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
+from policy import gate
+from policy.bundle import Bundle
+from policy.commands.common import USAGE, print_json, read, say, telling
+from policy.engines.choice import find_opa
+
+seconds_max: Final = 300.0
+
+
+def write_bundle(*, folder: Path) -> None:
+    """Write the bundle that an external OPA must run, and print its revision.
+
+    Parameters
+    ----------
+    folder: a folder that does not exist yet
+    """
+    try:
+        folder.mkdir(parents=True)
+        bundle = Bundle.load()
+        bundle.write(folder)
+    except OSError as error:
+        say(f"{folder} can not be written: {error.strerror}", style="red")
+        raise SystemExit(USAGE) from error
+    sys.stdout.write(bundle.revision + "\n")
+
+
+def check_rules(*paths: Path) -> None:
+    """Hold rules to the profile, with ours loaded beside them; then OPA's own check and format, where there is an OPA.
+
+    Prints one JSON list of what is refused, and ends with 2 where there is any.
+
+    Parameters
+    ----------
+    paths: files or folders with Rego; our own rules, if not given
+    """
+    with telling():
+        bundle = Bundle.load()
+        theirs = {path: read(Path(path)) for path in _files(paths, tests=False)}
+        found = [str(refusal) for refusal in gate.refusals({**bundle.rules, **theirs})]
+    binary = find_opa()
+    if binary is None:
+        say("OPA was not found: the profile alone was checked.", style="yellow")
+    elif theirs and not found:
+        for verb in (("check", "--strict", "--ignore", "*_test.rego"), ("fmt", "--list", "--fail")):
+            found += _complaints(binary, bundle, verb, [Path(path) for path in theirs])
+    print_json(found)
+    if found:
+        raise SystemExit(USAGE)
+
+
+def run_tests(*paths: Path, coverage: bool = False) -> None:
+    """Run Rego tests with a real OPA, over our rules and the data that the gateway gives an engine.
+
+    Parameters
+    ----------
+    paths: files or folders with Rego and its tests
+    coverage: print OPA's coverage report instead
+    """
+    with telling(), tempfile.TemporaryDirectory(prefix="carnet-policy-") as folder:
+        binary = find_opa()
+        if binary is None:
+            raise PolicyEngineUnavailable("Tests need an OPA: put `opa` on the path, or its file in CARNET_OPA.")
+        Bundle.load().write(Path(folder) / "bundle")
+        files = _files(paths, tests=True)
+        options = ["--coverage"] if coverage else ["--verbose"]
+        ended = subprocess.run(  # noqa: S603  # a binary that the officer has named
+            [binary, "test", *options, Path(folder) / "bundle" / "data.json", *_ours(Path(folder)), *files],
+            check=False,
+            timeout=seconds_max,
+        )
+    if ended.returncode != 0:
+        raise SystemExit(USAGE)
+
+
+def _files(paths: tuple[Path, ...], *, tests: bool) -> list[str]:
+    found = []
+    for path in paths:
+        inside = sorted(path.rglob("*.rego")) if path.is_dir() else [path]
+        found += [str(file) for file in inside if tests or not file.name.endswith("_test.rego")]
+    if paths and not found:
+        raise FieldInvalid("there is no Rego here", metadata={"field": str(paths[0])})
+    return found
+
+
+def _ours(folder: Path) -> list[Path]:
+    return sorted((folder / "bundle").rglob("*.rego"))
+
+
+def _complaints(binary: Path, bundle: Bundle, verb: tuple[str, ...], files: list[Path]) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="carnet-policy-") as folder:
+        bundle.write(Path(folder) / "bundle")
+        context = _ours(Path(folder)) if verb[0] == "check" else []
+        ended = subprocess.run(  # noqa: S603  # a binary that the officer has named
+            [binary, *verb, *context, *files], capture_output=True, text=True, check=False, timeout=seconds_max
+        )
+    lines = (ended.stdout + ended.stderr).splitlines()
+    return [f"opa {verb[0]}: {line}" for line in lines if line.strip()] if ended.returncode else []

@@ -1,0 +1,107 @@
+"""`carnet policy eval`: what policy says of a job, and of a runner for it.
+
+    carnet policy eval --facts facts.json -o json --at 2031-12-27 --engine embedded
+
+The question goes through the same checks as the gateway's. It prints the whole decision document; with --runner,
+`{"decision": ..., "verdict": ...}`.
+"""
+
+import asyncio
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict, Verdict
+from carnet.core.document import Json
+from carnet.core.runner import RunnerFacts, parse_runner
+from policy.bundle import Bundle
+from policy.commands.common import DENIED, Output, asking, local, moment, print_json, read, read_facts, say, telling
+from policy.engine import JobQuery, Screening
+from policy.engines.choice import EngineName
+from policy.rendering import Language, Renderer
+
+
+def evaluate(
+    *,
+    facts: Path,
+    runner: Path | None = None,
+    at: str | None = None,
+    screening: Screening = Screening.OFF,
+    engine: EngineName = EngineName.AUTO,
+    output: Output = "table",
+    language: Language = "en",
+) -> None:
+    """Decide on a job from its facts.
+
+    Parameters
+    ----------
+    facts: a file with carnet.facts/v1
+    runner: a file with one runner's facts, to be judged as well
+    at: a day (YYYY-MM-DD, midnight UTC) or a time (RFC 3339) to decide at; now, if not given
+    screening: what denied-party screening says of the requester
+    engine: auto (an OPA where there is one), opa or embedded
+    output: json or table
+    language: en or fr
+    """
+    with telling():
+        query = JobQuery(facts=read_facts(facts), gateway=local(screening), now_ns=moment(at))
+        runners = (parse_runner(read(runner)),) if runner else ()
+        bundle = Bundle.load()
+        body, verdicts = asyncio.run(_ask(bundle, engine, query, runners))
+    if output == "json":
+        _print_json(body, verdicts)
+    else:
+        _print_words(Renderer(bundle=bundle, language=language), body, verdicts)
+    if body.verdict is not Verdict.PERMIT or not all(verdict.permitted for verdict in verdicts):
+        raise SystemExit(DENIED)
+
+
+async def _ask(
+    bundle: Bundle, name: EngineName, query: JobQuery, runners: tuple[RunnerFacts, ...]
+) -> tuple[DecisionBody, tuple[RunnerVerdict, ...]]:
+    async with asking(bundle, name) as engine:
+        return await engine.decide(query), await engine.judge(query, runners)
+
+
+def _print_json(body: DecisionBody, verdicts: tuple[RunnerVerdict, ...]) -> None:
+    decision: Json = json.loads(body.payload)
+    document = {"decision": decision, "verdict": _verdict(verdicts[0])} if verdicts else decision
+    print_json(document)
+
+
+def _verdict(verdict: RunnerVerdict) -> Json:
+    return {
+        "spiffe_id": verdict.spiffe_id,
+        "jurisdiction": verdict.jurisdiction,
+        "verdict": "permit" if verdict.permitted else "deny",
+        "reasons": [
+            {"rule": r.rule, "effect": r.effect.value, "citations": list(r.citations), "fix": list(r.fix)}
+            for r in verdict.reasons
+        ],
+        "valid_until_ns": verdict.valid_until_ns,
+    }
+
+
+def _print_words(renderer: Renderer, body: DecisionBody, verdicts: tuple[RunnerVerdict, ...]) -> None:
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{body.verdict.value.upper()}  {renderer.places(body.permitted)}", style="bold")
+    _print_reasons(console, renderer, body.reasons)
+    for verdict in verdicts:
+        word = "PERMIT" if verdict.permitted else "DENY"
+        console.print(f"{word}  {verdict.spiffe_id} ({verdict.jurisdiction})", style="bold")
+        _print_reasons(console, renderer, verdict.reasons)
+    if body.unverified_rows_used:
+        console.print("unverified data used: " + ", ".join(body.unverified_rows_used))
+    say(renderer.disclaimer(body))
+
+
+def _print_reasons(console: Console, renderer: Renderer, reasons: tuple[Reason, ...]) -> None:
+    for reason in reasons:
+        words = renderer.reason(reason)
+        style = "red" if reason.effect is Effect.DENY else ""
+        console.print(f"  {reason.effect.value:6}  {reason.rule}  {words.text}", style=style)
+        for fix in words.fix:
+            console.print(f"          -> {fix}")
+        for citation in words.citations:
+            console.print(f"          {citation}", style="dim")

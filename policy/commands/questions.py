@@ -1,0 +1,169 @@
+"""`carnet policy why` and `matrix`: the questions that officers ask before anybody runs anything.
+
+carnet policy why SG IN --facts facts.json            # why not Singapore?
+carnet policy why --facts facts.json --runner runner.json
+carnet policy matrix --facts facts.json --country FR --country US --class health --class technical
+"""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from carnet.core.decision import DecisionBody, Effect, Reason
+from carnet.core.document import Json
+from carnet.core.errors import FieldInvalid
+from carnet.core.explanation import Denial, Explanation, explain
+from carnet.core.facts import DATA_CLASSES, JobFacts
+from carnet.core.runner import RunnerFacts, parse_runner
+from policy.bundle import Bundle
+from policy.commands.common import DENIED, Output, asking, local, moment, print_json, read, read_facts, telling
+from policy.engine import JobQuery
+from policy.engines.choice import EngineName
+from policy.rendering import Language, Renderer
+
+
+def why(
+    *places: str,
+    facts: Path,
+    runner: Path | None = None,
+    at: str | None = None,
+    engine: EngineName = EngineName.AUTO,
+    output: Output = "table",
+    language: Language = "en",
+) -> None:
+    """Say what keeps a job out of places, and a runner out of the job: the first thing in the way, and all others.
+
+    Parameters
+    ----------
+    places: countries (ISO 3166-1) or regions (3166-2)
+    facts: a file with carnet.facts/v1
+    runner: a file with one runner's facts
+    at: a day or a time to decide at; now, if not given
+    engine: auto, opa or embedded
+    output: json or table
+    language: en or fr
+    """
+    with telling():
+        if not places and runner is None:
+            raise FieldInvalid("name a place, or a runner", metadata={"field": "places"})
+        bundle = Bundle.load()
+        query = JobQuery(facts=read_facts(facts), gateway=local(), now_ns=moment(at))
+        found = asyncio.run(_why(bundle, engine, query, places, parse_runner(read(runner)) if runner else None))
+    renderer = Renderer(bundle=bundle, language=language)
+    if output == "json":
+        print_json([_document(renderer, one) for one in found])
+    else:
+        for one in found:
+            _print(renderer, one)
+    if not all(one.permitted for one in found):
+        raise SystemExit(DENIED)
+
+
+def matrix(
+    *,
+    facts: Path,
+    country: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    data_class: Annotated[tuple[str, ...], Parameter(name="--class", negative=())] = (),
+    at: str | None = None,
+    engine: EngineName = EngineName.AUTO,
+    output: Output = "table",
+) -> None:
+    """Show what would be permitted: a row a country, a column a class of data, all else as the facts say.
+
+    A cell is `permit`, or the first rule in the way.
+
+    Parameters
+    ----------
+    facts: a file with carnet.facts/v1; its classes are replaced, and `only` is left out
+    country: the countries asked about; all that the facts' `only` names, or all that there are
+    data_class: the classes asked about; all that there are
+    at: a day or a time to decide at; now, if not given
+    engine: auto, opa or embedded
+    output: json or table
+    """
+    with telling():
+        bundle = Bundle.load()
+        given = read_facts(facts)
+        places = country or given.constraints.only or tuple(sorted(bundle.rows("jurisdictions")))
+        classes = data_class or tuple(sorted(DATA_CLASSES))
+        if unknown := set(classes) - DATA_CLASSES:
+            raise FieldInvalid(f"{sorted(unknown)[0]} is no class of data", metadata={"field": "class"})
+        bodies = asyncio.run(_bodies(bundle, engine, given, classes, moment(at)))
+        cells = {place: {name: explain(body, place) for name, body in bodies.items()} for place in places}
+    if output == "json":
+        print_json({place: {name: _cell(found) for name, found in row.items()} for place, row in cells.items()})
+        return
+    table = Table("", *classes, box=None)
+    for place, row in cells.items():
+        table.add_row(place, *(_cell(found) for found in row.values()))
+    Console(width=max(80, 24 * (len(classes) + 1))).print(table)
+
+
+async def _why(
+    bundle: Bundle, name: EngineName, query: JobQuery, places: tuple[str, ...], runner: RunnerFacts | None
+) -> list[Explanation]:
+    async with asking(bundle, name) as engine:
+        body = await engine.decide(query)
+        found = [explain(body, place) for place in places]
+        for verdict in await engine.judge(query, (runner,)) if runner else ():
+            denials = [Denial(rule=r.rule, reason=r) for r in verdict.reasons if r.effect is Effect.DENY]
+            found.append(Explanation(place=verdict.spiffe_id, permitted=verdict.permitted, denials=tuple(denials)))
+        return found
+
+
+async def _bodies(
+    bundle: Bundle, name: EngineName, facts: JobFacts, classes: tuple[str, ...], now_ns: int
+) -> dict[str, DecisionBody]:
+    everywhere = replace(facts.constraints, only=())
+    async with asking(bundle, name) as engine:
+        return {
+            word: await engine.decide(
+                JobQuery(
+                    facts=replace(facts, data=replace(facts.data, classes=(word,)), constraints=everywhere),
+                    gateway=local(),
+                    now_ns=now_ns,
+                )
+            )
+            for word in classes
+        }
+
+
+def _cell(found: Explanation) -> str:
+    return "permit" if found.permitted else found.denials[0].rule if found.denials else "unknown place"
+
+
+def _document(renderer: Renderer, found: Explanation) -> Json:
+    denials: list[Json] = []
+    for denial in found.denials:
+        words: dict[str, Json] = {"rule": denial.rule}
+        if denial.reason is not None:
+            sentence = renderer.reason(_alone(denial.reason, found.place))
+            words |= {"text": sentence.text, "fix": [*sentence.fix], "citations": [*denial.reason.citations]}
+        denials.append(words)
+    return {"place": found.place, "permitted": found.permitted, "denials": denials}
+
+
+def _print(renderer: Renderer, found: Explanation) -> None:
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    place = renderer.places((found.place,))
+    console.print(f"{place}: {'permitted' if found.permitted else 'not permitted'}", style="bold")
+    for number, denial in enumerate(found.denials, start=1):
+        if denial.reason is None:
+            console.print(f"  {number}. {denial.rule}")
+            continue
+        sentence = renderer.reason(_alone(denial.reason, found.place))
+        console.print(f"  {number}. {denial.rule}  {sentence.text}")
+        for fix in sentence.fix:
+            console.print(f"       -> {fix}")
+        for citation in sentence.citations:
+            console.print(f"       {citation}", style="dim")
+
+
+def _alone(reason: Reason, place: str) -> Reason:
+    """The reason for this place alone: the sentence need not list the others."""
+    return replace(reason, jurisdictions=(place,)) if place in reason.jurisdictions else reason

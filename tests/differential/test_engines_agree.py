@@ -1,0 +1,68 @@
+"""OPA and the embedded engine give the same bytes for the same question: 2,000 here, more by `./dev policy-proof`."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.differential.engines import Both, shown
+from tests.differential.questions import BUNDLE, questions
+from tests.opa_support import opa_binary
+
+pytestmark = [pytest.mark.opa, pytest.mark.timeout(600)]
+
+PARTS, CASES = 8, 250
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Both]:
+    found = Both(opa=opa_binary(), bundle=BUNDLE)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_both_engines_answer_alike(both: Both, part: int) -> None:
+    permitted = denied = 0
+    for question in questions(seed=part, count=CASES):
+        one, other = both.ask(question)
+        assert one.text() == other.text(), shown(question, one, other)
+        assert one.body is not None, one.failure
+        permitted += one.body.verdict == "permit"
+        denied += one.body.verdict == "deny"
+    # A comparison of nothing but denials would compare little.
+    assert permitted > CASES // 20
+    assert denied > CASES // 20
+
+
+def test_the_control_a_rule_that_one_engine_has_otherwise_is_seen() -> None:
+    path = "carnet/links/links.rego"
+    changed = BUNDLE.rules[path].replace(
+        b"mechanism.assessment_completed == true", b"mechanism.assessment_completed == false"
+    )
+    assert changed != BUNDLE.rules[path]
+    # The embedded engine runs other rules under the same revisions.
+    found = Both(opa=opa_binary(), bundle=BUNDLE, embedded=replace(BUNDLE, rules={**BUNDLE.rules, path: changed}))
+    try:
+        pairs = [found.ask(question) for question in questions(seed=0, count=60)]
+    finally:
+        found.close()
+    assert any(one.text() != other.text() for one, other in pairs)
+
+
+def test_the_questions_are_the_same_for_the_same_seed_and_reach_every_rule(both: Both) -> None:
+    first = [question.content for question in questions(seed=7, count=20)]
+    assert first == [question.content for question in questions(seed=7, count=20)]
+    assert first != [question.content for question in questions(seed=8, count=20)]
+    said: set[str] = set()
+    verdicts: set[bool] = set()
+    for question in questions(seed=99, count=500):
+        answer = both.ask_embedded(question)
+        assert answer.body is not None
+        said |= {rule for rule, _ in answer.body.blocked}
+        for verdict in answer.verdicts:
+            verdicts.add(verdict.permitted)
+            said |= {reason.rule for reason in verdict.reasons}
+    rules = {rule.id for rule in BUNDLE.catalogue() if rule.effect == "deny" and rule.from_ns is not None}
+    assert rules - said == set()
+    assert verdicts == {True, False}
