@@ -34,6 +34,7 @@ from gateway.identity import EnterpriseAdmission, RunnerAdmission
 from gateway.jobs import Jobs
 from gateway.judge import Judge
 from gateway.jwks import Algorithm, FileSource, HttpsSource, KeySource
+from gateway.ledger import Ledger
 from gateway.lives import Lives
 from gateway.metrics import Metrics
 from gateway.preparing import Preparing
@@ -111,6 +112,7 @@ class _Parts:
     wraps: WrapKeys
     roster: Roster
     judge: Judge
+    ledger: Ledger
     bells: Bells
     metrics: Metrics
     lives: Lives
@@ -162,6 +164,7 @@ class _Parts:
             wraps=wraps,
             roster=roster,
             judge=judge,
+            ledger=Ledger(store, bundle, clock=clock),
             bells=bells,
             metrics=metrics,
             lives=lives,
@@ -180,6 +183,8 @@ class _Parts:
                 log=self.log,
                 blobs=self.blobs,
                 wraps=self.wraps,
+                ledger=self.ledger,
+                judge=self.judge,
                 pins=self.pins,
                 render=lambda reason: self.words.reason(reason).text,
                 adopt=self.dispatch.adopt,
@@ -191,9 +196,9 @@ class _Parts:
         server = self._server(admission)
         name = Jobs(
             self.store,
-            Preparing(self.store, self.roster, self.judge, self.metrics, clock=self.clock),
+            Preparing(self.store, self.roster, self.judge, self.ledger, self.metrics, clock=self.clock),
             taken,
-            Recipients(self.store, self.lives, self.wraps, self.pins, clock=self.clock),
+            Recipients(self.lives, self.wraps, self.ledger, self.pins, clock=self.clock),
             home,
             self.lives,
             page_key=page_key,

@@ -45,18 +45,21 @@ from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_
 from gateway import validation
 from gateway.auditlog import AuditLog
 from gateway.identity import Caller
+from gateway.judge import Judge, NoPlaceLeft
 from gateway.leaves import leaf_of
+from gateway.ledger import Ledger
 from gateway.messages import job_message
 from gateway.openings import Openings
 from gateway.preparing import requester_of
 from gateway.requests import remember_request
 from gateway.status import Denied, Violation
 from gateway.storage.blobs import BlobStore, Payload, Upload
-from gateway.storage.operations import Batch, InsertJob, InsertWraps
+from gateway.storage.operations import Batch, CountVolumes, InsertJob, InsertWraps
 from gateway.storage.records import JobDocuments, JobKey, NewEntry, NewEvent, SealedWrap, StoredJob
 from gateway.storage.store import Store
 from gateway.storage.wraps import WrapKeys, day_of
 from gateway.whole import whole
+from policy.engine import GatewayFacts, Volume
 
 part_seconds_max: Final = 60.0
 
@@ -69,6 +72,8 @@ class Parts:
     log: AuditLog
     blobs: BlobStore
     wraps: WrapKeys
+    ledger: Ledger
+    judge: Judge
     pins: Pins
     render: Callable[[Reason], str]
     adopt: Callable[[StoredJob], None]
@@ -100,13 +105,35 @@ class Intake:
         if not first.HasField("header"):
             raise EnvelopeMalformed("The first part of a submission is its header.")
         opening = self._open(caller, first.header)
-        async with self._parts.blobs.upload() as upload:
+        key = JobKey(tenant_id=caller.tenant_id, job_id=opening.job_id)
+        shortlist = [entry.spiffe_id for entry in opening.decided.record.shortlist if entry.permitted]
+
+        async def weigh(volumes: tuple[Volume, ...]) -> None:
+            await self._weigh(opening, requester_of(caller, volumes=volumes))
+
+        async with (
+            self._parts.ledger.holding(key, opening.facts, shortlist, weigh) as volumes,
+            self._parts.blobs.upload() as upload,
+        ):
             trailer = await _receive(parts, upload)
             written = self._open_trailer(caller, opening, trailer)
-            return await whole(self._keep(caller, opening, trailer, written, upload))
+            requester = requester_of(caller, volumes=volumes)
+            return await whole(self._keep(caller, opening, requester, trailer, written, upload))
+
+    async def _weigh(self, opening: _Opening, requester: GatewayFacts) -> None:
+        try:
+            await self._parts.judge.weigh(opening.facts, requester, prepared=opening.decided.body)
+        except NoPlaceLeft as error:
+            raise Denied("Policy permits this job no longer.", violations=self._violations(error.body)) from error
 
     async def _keep(
-        self, caller: Caller, opening: _Opening, trailer: pb.SubmitJobRequest.Trailer, written: Written, upload: Upload
+        self,
+        caller: Caller,
+        opening: _Opening,
+        requester: GatewayFacts,
+        trailer: pb.SubmitJobRequest.Trailer,
+        written: Written,
+        upload: Upload,
     ) -> pb.SubmitJobResponse:
         key, digest = JobKey(tenant_id=caller.tenant_id, job_id=opening.job_id), written.manifest.digest
         payload = Payload(key=key, manifest_digest=digest)
@@ -115,7 +142,7 @@ class Intake:
             segments = await upload.publish(payload, written.manifest.objects)
             try:
                 _check_sealed([segment.size for segment in segments], written.manifest)
-                return await self._accept(caller, opening, trailer, written)
+                return await self._accept(caller, opening, requester, trailer, written)
             except CarnetError:
                 stored = await self._parts.store.job(key)
                 if stored is None or stored.manifest_digest != digest:
@@ -172,7 +199,12 @@ class Intake:
         return written
 
     async def _accept(
-        self, caller: Caller, opening: _Opening, trailer: pb.SubmitJobRequest.Trailer, written: Written
+        self,
+        caller: Caller,
+        opening: _Opening,
+        requester: GatewayFacts,
+        trailer: pb.SubmitJobRequest.Trailer,
+        written: Written,
     ) -> pb.SubmitJobResponse:
         manifest, now_ns = written.manifest, self._parts.clock()
         key = JobKey(tenant_id=caller.tenant_id, job_id=opening.job_id)
@@ -190,7 +222,7 @@ class Intake:
             manifest=signed_to_bytes(signed_from_proto(trailer.manifest)),
             tenant_key_set=signed_to_bytes(signed_from_proto(trailer.tenant_key_set)),
             self_wrap=trailer.self_wrap,
-            requester=requester_of(caller).document(),
+            requester=requester.document(),
         )
         sealed = await asyncio.to_thread(self._seal_wraps, key, manifest, tuple(trailer.wraps), now_ns)
         entry = audit_entry(
@@ -208,6 +240,7 @@ class Intake:
                     remember_request(caller, opening.request_id, manifest.job_id + manifest.digest, now_ns=now_ns),
                     InsertJob(job=job, documents=documents, events=(NewEvent.of("accepted", life, time_ns=now_ns),)),
                     InsertWraps(key=key, wraps=sealed),
+                    *self._counted(key, opening.facts, manifest),
                 ),
                 entries=(NewEntry(kind=entry.kind, data=entry.to_bytes(), key=key),),
             )
@@ -216,6 +249,10 @@ class Intake:
             return await self._accepted_before(key)
         self._parts.adopt(answer.jobs[0])
         return pb.SubmitJobResponse(job=job_message(answer.jobs[0]), accepted=logged_to_proto(answer.logged[0]))
+
+    def _counted(self, key: JobKey, facts: JobFacts, manifest: Manifest) -> tuple[CountVolumes, ...]:
+        volumes = self._parts.ledger.volumes_of(facts, [recipient.spiffe_id for recipient in manifest.recipients])
+        return (CountVolumes(key=key, volumes=volumes),) if volumes else ()
 
     async def _accepted_before(self, key: JobKey) -> pb.SubmitJobResponse:
         job = await self._parts.store.job(key)

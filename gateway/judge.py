@@ -60,6 +60,14 @@ class RunnerDenied(PolicyDenied):
     """Policy does not permit this runner for this job."""
 
 
+class NoPlaceLeft(PolicyDenied):
+    """Policy changed since the decision, or what was sent meanwhile counts: no place is permitted by both."""
+
+    def __init__(self, body: DecisionBody) -> None:
+        super().__init__(metadata={"verdict": body.verdict})
+        self.body = body
+
+
 class Judge:
     """One gateway's voice. `tenant_id` is 16 bytes throughout."""
 
@@ -88,6 +96,13 @@ class Judge:
         placement = place(facts, body, offers, verdicts, now_ns=query.now_ns, limit=limits.recipients_max)
         record, signed = self._record(query, body, verdicts, tenant_id=tenant_id)
         return Judgement(record=record, signed=signed, body=body, placement=placement)
+
+    async def weigh(self, facts: JobFacts, requester: GatewayFacts, *, prepared: DecisionBody) -> DecisionBody:
+        """Stage 1 of now, for a job that is handed in. Raises `NoPlaceLeft` where both bodies permit no place."""
+        body = await self._engine.decide(JobQuery(facts=facts, gateway=requester, now_ns=self._clock()))
+        if body.verdict is not Verdict.PERMIT or not narrow(prepared, body):
+            raise NoPlaceLeft(body)
+        return body
 
     async def recheck(
         self,

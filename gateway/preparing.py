@@ -14,21 +14,30 @@ from carnet.wire import Logged, audit_entry, logged_to_proto, signed_to_proto
 from gateway import validation
 from gateway.identity import Caller
 from gateway.judge import Judge, Judgement, stored_decision
+from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.roster import Roster
 from gateway.storage.operations import Batch, InsertDecision
 from gateway.storage.records import NewEntry
 from gateway.storage.store import Store
-from policy.engine import GatewayFacts, Screening
+from policy.engine import GatewayFacts, Screening, Volume
 
 
 class Preparing:
     """Answers PrepareJob, for one gateway process."""
 
     def __init__(
-        self, store: Store, roster: Roster, judge: Judge, metrics: Metrics, *, clock: Callable[[], int]
+        self,
+        store: Store,
+        roster: Roster,
+        judge: Judge,
+        ledger: Ledger,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], int],
     ) -> None:
         self._store = store
+        self._ledger = ledger
         self._roster = roster
         self._judge = judge
         self._metrics = metrics
@@ -40,7 +49,7 @@ class Preparing:
         facts = parse_facts(request.facts)
         judgement = await self._judge.prepare(
             facts,
-            requester_of(caller),
+            requester_of(caller, volumes=await self._ledger.sent(caller.tenant_id, facts)),
             self._roster.offers(now_ns=self._clock()),
             tenant_id=caller.tenant_id,
         )
@@ -93,12 +102,13 @@ class Preparing:
         return found
 
 
-def requester_of(caller: Caller) -> GatewayFacts:
-    """What the gateway tells policy of a caller. Nobody is screened here, and decisions say so."""
+def requester_of(caller: Caller, *, volumes: tuple[Volume, ...] = ()) -> GatewayFacts:
+    """What the gateway tells policy of a caller and what they sent. Nobody is screened here, and decisions say so."""
     return GatewayFacts(
         issuer=caller.issuer,
         subject=caller.subject,
         tenant=caller.tenant_id.hex(),
         roles=tuple(sorted(caller.roles)),
         screening=Screening.OFF,
+        volumes=volumes,
     )

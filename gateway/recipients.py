@@ -20,20 +20,20 @@ from carnet.v1 import jobs_pb2 as pb
 from carnet.verdict import Decided, open_decision
 from carnet.wire import signed_from_bytes, signed_from_proto, signed_to_bytes
 from gateway.identity import Caller
+from gateway.ledger import Ledger
 from gateway.lives import Dossier, Lives
 from gateway.requests import remember_request
-from gateway.storage.operations import InsertAddendum, InsertWraps
+from gateway.storage.operations import CountVolumes, InsertAddendum, InsertWraps
 from gateway.storage.records import SealedWrap, StoredJob
-from gateway.storage.store import Store
 from gateway.storage.wraps import WrapKeys, day_of
 
 
 class Recipients:
     """Takes addenda in, for one gateway process."""
 
-    def __init__(self, store: Store, lives: Lives, wraps: WrapKeys, pins: Pins, *, clock: Callable[[], int]) -> None:
-        self._store = store
+    def __init__(self, lives: Lives, wraps: WrapKeys, ledger: Ledger, pins: Pins, *, clock: Callable[[], int]) -> None:
         self._lives = lives
+        self._ledger = ledger
         self._wraps = wraps
         self._pins = pins
         self._clock = clock
@@ -59,6 +59,10 @@ class Recipients:
                 operations=(
                     InsertAddendum(key=job.key, sequence=addendum.sequence, statement=signed_to_bytes(signed)),
                     InsertWraps(key=job.key, wraps=sealed),
+                    CountVolumes(
+                        key=job.key,
+                        volumes=self._ledger.volumes_of(dossier.facts, [r.spiffe_id for r in addendum.recipients]),
+                    ),
                     remember_request(caller, request.request_id, signed.payload, now_ns=now_ns),
                 ),
                 addendum=addendum.digest,

@@ -21,6 +21,7 @@ from gateway.storage.gathering import Gathering, Remembered
 from gateway.storage.operations import (
     AppendLog,
     Batch,
+    CountVolumes,
     DeleteWraps,
     ForgetRequests,
     InsertAddendum,
@@ -35,7 +36,16 @@ from gateway.storage.operations import (
     UpdateJob,
     Written,
 )
-from gateway.storage.records import Conflict, JobKey, NewEntry, NewEvent, NewLogRecord, StoredAttempt, StoredJob
+from gateway.storage.records import (
+    Conflict,
+    JobKey,
+    NewEntry,
+    NewEvent,
+    NewLogRecord,
+    StoredAttempt,
+    StoredJob,
+    StoredVolume,
+)
 
 _SECOND: Final = 10**9
 _jobs: Final = tables.jobs.c
@@ -88,6 +98,8 @@ def _do(gathering: Gathering, operation: Operation) -> StoredJob | None:
             _insert_decision(gathering, operation)
         case InsertWraps(key=key, wraps=wraps):
             gathering.add(tables.wraps, *(rows.wrap_cells(key, wrap) for wrap in wraps))
+        case CountVolumes(key=key, volumes=volumes):
+            _count_volumes(gathering, key, volumes)
         case RememberRequest():
             _remember(gathering, operation)
         case _:
@@ -193,6 +205,14 @@ def _insert_decision(gathering: Gathering, operation: InsertDecision) -> None:
     found = select(tables.decisions.c.digest).where(tables.decisions.c.digest == decision.digest)
     if gathering.untouched.execute(found).first() is None:
         gathering.add(tables.decisions, rows.decision_cells(decision))
+
+
+def _count_volumes(gathering: Gathering, key: JobKey, volumes: tuple[StoredVolume, ...]) -> None:
+    column = tables.volumes.c
+    found = select(column.counterparty, column.category).where(_of(tables.volumes, key))
+    counted = {tuple(row) for row in gathering.connection.execute(found)}
+    fresh = [volume for volume in volumes if (volume.counterparty, volume.category) not in counted]
+    gathering.add(tables.volumes, *(rows.volume_cells(key, volume) for volume in fresh))
 
 
 def _remembered(gathering: Gathering, asked: RememberRequest) -> bytes | None:

@@ -28,6 +28,7 @@ from gateway.storage.records import (
     StoredAttempt,
     StoredDecision,
     StoredJob,
+    StoredVolume,
     check_bound,
     check_size,
     check_times,
@@ -115,6 +116,14 @@ class InsertWraps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CountVolumes:
+    """What a job counts in the ledger. An operator and category that the job counted before counts once."""
+
+    key: JobKey
+    volumes: tuple[StoredVolume, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteWraps:
     """All wraps of a job: no recipient may open it any more."""
 
@@ -156,6 +165,7 @@ Operation = (
     | AppendLog
     | InsertDecision
     | InsertWraps
+    | CountVolumes
     | DeleteWraps
     | RememberRequest
     | ForgetRequests

@@ -27,6 +27,7 @@ from gateway.storage.records import (
     StoredEvent,
     StoredJob,
     StoredLogRecord,
+    StoredVolume,
 )
 
 _jobs: Final = tables.jobs.c
@@ -155,6 +156,21 @@ def wrap(connection: Connection, key: JobKey, kid: bytes) -> SealedWrap | None:
     """A job's sealed wrap for one key id."""
     row = _one(connection, select(tables.wraps).where(_is(tables.wraps, key), tables.wraps.c.kid == kid))
     return None if row is None else rows.wrap_value(row)
+
+
+def volumes(
+    connection: Connection, tenant_id: bytes, *, since_ns: int, but: JobKey | None = None
+) -> tuple[StoredVolume, ...]:
+    """A tenant's sums since a time, one an operator and category; one job's left out. The time is the latest."""
+    column = tables.volumes.c
+    found = select(column.counterparty, column.category, func.sum(column.records), func.max(column.created_ns))
+    found = found.where(column.tenant_id == tenant_id, column.created_ns > since_ns)
+    if but is not None:
+        found = found.where(column.job_id != but.job_id)
+    return tuple(
+        StoredVolume(counterparty=who, category=what, records=int(records), created_ns=latest)
+        for who, what, records, latest in connection.execute(found.group_by(column.counterparty, column.category))
+    )
 
 
 def wrap_days(connection: Connection) -> frozenset[date]:

@@ -201,6 +201,19 @@ class SealedWrap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVolume:
+    """Records of a bulk category that went to one operator (its trust domain), with one job."""
+
+    counterparty: str
+    category: str
+    records: int
+    created_ns: int
+
+    def __post_init__(self) -> None:
+        check_times(self.created_ns, self.records)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewEntry:
     """One leaf for the audit log. `key` and `subject` (a digest) are for finding it again; they are not hashed."""
 

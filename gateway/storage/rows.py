@@ -26,6 +26,7 @@ from gateway.storage.records import (
     StoredEvent,
     StoredJob,
     StoredLogRecord,
+    StoredVolume,
 )
 
 Cell = bytes | int | str | date | None
@@ -218,6 +219,17 @@ def wrap_value(row: Row[tuple[Cell, ...]]) -> SealedWrap:
     """The wrap of one row of `wraps`."""
     cells = row._mapping
     return SealedWrap(kid=cells["kid"], day=cells["day"], data=cells["data"])
+
+
+def volume_cells(key: JobKey, volume: StoredVolume) -> Cells:
+    """One row of `volumes`."""
+    return {
+        **key_cells(key),
+        "counterparty": volume.counterparty,
+        "category": volume.category,
+        "records": volume.records,
+        "created_ns": volume.created_ns,
+    }
 
 
 def entry_value(row: Row[tuple[Cell, ...]]) -> StoredEntry:

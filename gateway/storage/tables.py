@@ -168,6 +168,18 @@ wraps: Final = Table(
     PrimaryKeyConstraint("tenant_id", "job_id", "kid"),
 )
 
+volumes: Final = Table(
+    "volumes",
+    metadata,
+    *_of_job(),
+    Column("counterparty", String(255), nullable=False),
+    Column("category", String(64), nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "job_id", "counterparty", "category"),
+    Index("volumes_by_tenant", "tenant_id", "created_ns"),
+)
+
 requests: Final = Table(
     "requests",
     metadata,

@@ -4,6 +4,9 @@ The schema gives the shape and the bounds; `POOLS` gives, by the name of a field
 with traps, the days on which law changes and the nanosecond before, thresholds and their neighbours. A drawn document
 is checked against the schema, so that the two can not drift apart.
 
+What is drawn freely is nearly always denied, by several rules at once. So half of the questions keep most of an
+ordinary job and runner that policy permits, and differ from it here and there.
+
     for question in questions(seed=1, count=500):
         question.document()
 """
@@ -14,8 +17,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from carnet.core.document import Json, canonical
+from carnet.core.facts import parse_facts
 from carnet.core.runner import RunnerFacts, parse_runner
-from policy.bundle import Bundle
+from policy.bundle import Bundle, home
+from policy.commands.common import local
+from policy.engine import JobQuery
 
 COUNTRIES: Final = [
     "DE", "FR", "NO", "IS", "CH", "GB", "US", "IN", "BR", "JP", "KR", "CA", "CU", "IR", "KP", "UA", "RE", "GP", "NC",
@@ -51,7 +57,7 @@ def questions(*, seed: int, count: int) -> Iterator[Question]:
     chance = random.Random(seed)
     schema = BUNDLE.schemas.documents["input"]
     for _ in range(count):
-        drawn = _drawn(schema, "", chance)
+        drawn = _drawn(schema, "", chance, _Near(_ORDINARY, pull=chance.choice([0, 0, 0.6, 0.95])))
         drawn["runners"] = drawn["runners"][: chance.choice([1, 2, 4])]
         for i, runner in enumerate(drawn["runners"]):
             runner["spiffe_id"] = f"spiffe://operator.example/runner/{i}"
@@ -111,19 +117,46 @@ POOLS: Final[dict[str, list[Any]]] = {
 }
 
 
-def _drawn(schema: dict[str, Any], name: str, chance: random.Random) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """An ordinary value of the part that is drawn, and how likely it is kept."""
+
+    value: Any
+    pull: float
+
+    def inside(self, key: str) -> "_Near":
+        return _Near(self.value.get(key), self.pull) if isinstance(self.value, dict) else _Near(None, 0)
+
+    def keeps(self, chance: random.Random) -> bool:
+        return self.value is not None and chance.random() < self.pull
+
+
+def _ordinary() -> dict[str, Json]:
+    facts = parse_facts((home / "examples" / "german-hospital.json").read_bytes())
+    runner = parse_runner((home / "examples" / "runner-fr.json").read_bytes())
+    return JobQuery(facts=facts, gateway=local(), now_ns=_TODAY).document((runner,))
+
+
+_ORDINARY: Final = _ordinary()
+
+
+def _drawn(schema: dict[str, Any], name: str, chance: random.Random, near: _Near) -> Any:
     if "const" in schema:
         return schema["const"]
-    if "enum" in schema:
-        return chance.choice(schema["enum"])
-    kind = schema["type"]
+    kind = schema.get("type")
     if kind == "object":
         needed = {*schema.get("required", ()), "runners"}
         chosen = [key for key in schema["properties"] if key in needed or chance.random() < 0.5]
-        return {key: _drawn(schema["properties"][key], key, chance) for key in chosen}
+        return {key: _drawn(schema["properties"][key], key, chance, near.inside(key)) for key in chosen}
+    if name == "runners":
+        return [_drawn(schema["items"], "", chance, _Near(near.value[0], near.pull)) for _ in range(4)]
+    if near.keeps(chance):
+        return near.value
+    if "enum" in schema:
+        return chance.choice(schema["enum"])
     if kind == "array":
-        length = chance.choice([0, 0, 1, 1, 2, 3]) if name != "runners" else 4
-        items = [_drawn(schema["items"], name, chance) for _ in range(max(length, schema.get("minItems", 0)))]
+        length = max(chance.choice([0, 0, 1, 1, 2, 3]), schema.get("minItems", 0))
+        items = [_drawn(schema["items"], name, chance, _Near(None, 0)) for _ in range(length)]
         return list(dict.fromkeys(items)) if schema.get("uniqueItems") else items
     if kind == "boolean":
         return chance.random() < 0.5

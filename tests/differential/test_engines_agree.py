@@ -54,15 +54,16 @@ def test_the_questions_are_the_same_for_the_same_seed_and_reach_every_rule(both:
     first = [question.content for question in questions(seed=7, count=20)]
     assert first == [question.content for question in questions(seed=7, count=20)]
     assert first != [question.content for question in questions(seed=8, count=20)]
+    rules = {rule.id for rule in BUNDLE.catalogue() if rule.effect == "deny" and rule.from_ns is not None}
     said: set[str] = set()
     verdicts: set[bool] = set()
-    for question in questions(seed=99, count=500):
+    for question in questions(seed=99, count=CASES * PARTS):
         answer = both.ask_embedded(question)
         assert answer.body is not None
         said |= {rule for rule, _ in answer.body.blocked}
         for verdict in answer.verdicts:
             verdicts.add(verdict.permitted)
             said |= {reason.rule for reason in verdict.reasons}
-    rules = {rule.id for rule in BUNDLE.catalogue() if rule.effect == "deny" and rule.from_ns is not None}
-    assert rules - said == set()
-    assert verdicts == {True, False}
+        if rules <= said and verdicts == {True, False}:
+            return
+    pytest.fail(f"no question reaches {sorted(rules - said)}; runners are only {verdicts}")

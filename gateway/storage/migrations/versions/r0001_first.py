@@ -179,6 +179,21 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_wraps_day"), "wraps", ["day"], unique=False)
     op.create_table(
+        "volumes",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("counterparty", sa.String(length=255), nullable=False),
+        sa.Column("category", sa.String(length=64), nullable=False),
+        sa.Column("records", sa.BigInteger(), nullable=False),
+        sa.Column("created_ns", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "job_id"],
+            ["jobs.tenant_id", "jobs.job_id"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "job_id", "counterparty", "category"),
+    )
+    op.create_index("volumes_by_tenant", "volumes", ["tenant_id", "created_ns"], unique=False)
+    op.create_table(
         "log_records",
         sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
@@ -203,6 +218,8 @@ def downgrade() -> None:
     """Drop the tables."""
     op.drop_index("log_records_by_sequence", table_name="log_records")
     op.drop_table("log_records")
+    op.drop_index("volumes_by_tenant", table_name="volumes")
+    op.drop_table("volumes")
     op.drop_index(op.f("ix_wraps_day"), table_name="wraps")
     op.drop_table("wraps")
     op.drop_table("events")

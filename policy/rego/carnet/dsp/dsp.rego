@@ -12,7 +12,7 @@ import data.carnet.links
 import data.carnet.places
 import data.carnet.tables
 
-territory := {"US", "PR", "GU", "VI", "AS", "MP", "UM"}
+territory := {place | some place in tables.settings.dsp_territory}
 
 concern := links.members("DSP_CONCERN")
 
