@@ -18,7 +18,7 @@ from typing import Protocol
 
 from carnet.core import limits
 from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict
-from carnet.core.document import Json, canonical, parse
+from carnet.core.document import Document, Json, canonical, parse
 from carnet.core.facts import JobFacts
 from carnet.core.runner import RunnerFacts
 
@@ -41,8 +41,37 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantedExemption:
+    """An exemption that was approved, as policy hears of it: a rule, where and for what it does not bind, until when.
+
+    No class or purpose means any. It never matches from `expires_ns` on.
+    """
+
+    id: str
+    rule: str
+    places: tuple[str, ...]
+    classes: tuple[str, ...]
+    purposes: tuple[str, ...]
+    expires_ns: int
+
+    def document(self) -> dict[str, Json]:
+        """For an engine."""
+        return {
+            "id": self.id,
+            "rule": self.rule,
+            "places": [*sorted(self.places)],
+            "classes": [*sorted(self.classes)],
+            "purposes": [*sorted(self.purposes)],
+            "expires_ns": self.expires_ns,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayFacts:
-    """What the gateway adds to a job's facts. The ids are opaque; the digest is shown to the client."""
+    """What the gateway adds to a job's facts. The ids are opaque; the digest is shown to the client.
+
+    `overlay` is the tenant's own, by name, or nothing; `approvals` is how many persons approved this very job.
+    """
 
     issuer: str
     subject: str
@@ -50,6 +79,9 @@ class GatewayFacts:
     roles: tuple[str, ...]
     screening: Screening
     volumes: tuple[Volume, ...] = ()
+    overlay: str = ""
+    exemptions: tuple[GrantedExemption, ...] = ()
+    approvals: int = 0
 
     def document(self) -> bytes:
         """The canonical bytes of `carnet.gateway-facts/v1`."""
@@ -65,6 +97,9 @@ class GatewayFacts:
                 "requester": requester,
                 "screening": self.screening.value,
                 "volumes": {volume.category: volume.records for volume in self.volumes},
+                "overlay": self.overlay or None,
+                "exemptions": [exemption.document() for exemption in self.exemptions],
+                "approvals": self.approvals,
             }
         )
 
@@ -86,6 +121,9 @@ class GatewayFacts:
             roles=requester.texts("roles"),
             screening=Screening(top.text("screening", choices=set(Screening))),
             volumes=tuple(Volume(category=name, records=volumes.integer(name)) for name in sorted(volumes.names())),
+            overlay="" if top.kind("overlay") == "null" else top.text("overlay"),
+            exemptions=tuple(_exemption(entry) for entry in top.documents("exemptions")),
+            approvals=top.integer("approvals"),
         )
 
 
@@ -150,6 +188,17 @@ class PolicyEngine(Protocol):
 
     async def close(self) -> None:
         """Let go of everything. The engine is not used afterwards."""
+
+
+def _exemption(document: Document) -> GrantedExemption:
+    return GrantedExemption(
+        id=document.text("id"),
+        rule=document.text("rule"),
+        places=document.texts("places"),
+        classes=document.texts("classes"),
+        purposes=document.texts("purposes"),
+        expires_ns=document.integer("expires_ns"),
+    )
 
 
 def _controller(facts: JobFacts) -> Json:
