@@ -162,7 +162,8 @@ class Development:
         return (
             f'gateway = "{self.runner}"\npins = "{self.pki.pins}"\nchain = "{home}/chain.pem"\n'
             f'key = "{home}/key.pem"\nstatus = "{home}/status.stmt"\nownership = "{home}/ownership.stmt"\n'
-            f'state = "{self.directory}/{runner_name(place)}"\nprobe_image = "{self.image}"\nslots = 2\n'
+            f'state = "{self.directory}/{runner_name(place)}"\nimages = ["*"]\n'
+            f'probe_image = "{self.image}"\nslots = 2\n'
             f"uid_first = {70_000 + 100 * index}\nprice_micro_usd_second = {PRICES.get(place, 100)}\n"
         )
 
