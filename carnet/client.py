@@ -52,6 +52,7 @@ from carnet.inbox import Attempt, LogEnd, LogLine, ResultReader
 from carnet.outbox import SealedJob, TenantKeys, Work, seal
 from carnet.proof import VerifiedReceipt
 from carnet.rpc import calling
+from carnet.submission import keep, load
 from carnet.tls import channel_credentials, open_channel
 from carnet.transfers import receive, send
 from carnet.v1 import jobs_pb2
@@ -140,14 +141,25 @@ class Client:
         )
 
     async def submit(self, sealed: SealedJob) -> str:
-        """Send a sealed job; returns its name once it is durable and its leaf was verified."""
+        """Send a sealed job; returns its name once it is durable and its leaf was verified.
+
+        Where that fails, the sealed job stays in its folder: `load` gives it back, here or in another process.
+        """
         seen = self._seen.size
+        await asyncio.to_thread(keep, sealed)
         response = await send(self._jobs, sealed, self._metadata)
         entry = self._seen.open(logged_from_proto(response.accepted), at_least=seen)
         check_commits(entry, kind="job.accepted", job_id=sealed.manifest.job_id, manifest=sealed.manifest.digest)
         _check_name(response.job.name, sealed.manifest)
         await asyncio.to_thread(sealed.discard)
         return response.job.name
+
+    async def load(self, folder: Path) -> SealedJob:
+        """A sealed job that was kept in its folder, to be submitted. Raises `FieldInvalid` or a `PeerError`."""
+        context = self._context
+        return await asyncio.to_thread(
+            load, folder, pins=context.pins, tenant_id=context.tenant_id, now_ns=self._clock()
+        )
 
     async def watch(self, name: str) -> AsyncGenerator[Event | LogLine, None]:
         """Events and opened log lines until the job has ended; a cut stream is taken up where it broke."""

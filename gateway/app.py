@@ -46,6 +46,7 @@ from gateway.storage.blobs import BlobStore
 from gateway.storage.operations import Batch, ForgetRequests
 from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys, day_of
+from gateway.tidying import Tidying
 from gateway.tokens import IssuerConfig, TokenJudge
 from policy.bundle import Bundle
 from policy.engine import PolicyEngine
@@ -55,7 +56,6 @@ from policy.rendering import Renderer
 
 page_key_bytes: Final = 32
 grace_seconds: Final = 5.0
-tidy_seconds: Final = 600.0
 request_seconds: Final = 24 * 3600
 
 _log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ class Gateway:
             enterprise = await parts.listen_enterprise(config)
             runner = await parts.listen_runner(config)
             metrics = await parts.listen_metrics(config.metrics.listen)
-            tidy = asyncio.create_task(parts.tidy(), name="tidy")
+            tidy = asyncio.create_task(parts.tidying().run(), name="tidy")
             addresses = Addresses(enterprise=enterprise, runner=runner, metrics=metrics)
             _log.info("gateway ready", action="start", enterprise=enterprise, runner=runner, metrics=metrics)
             return cls(stack.pop_all(), addresses, tidy)
@@ -188,6 +188,7 @@ class _Parts:
                 pins=self.pins,
                 render=lambda reason: self.words.reason(reason).text,
                 adopt=self.dispatch.adopt,
+                knows=lambda key: self.lives.find(key) is not None,
                 clock=self.clock,
             )
         )
@@ -233,15 +234,24 @@ class _Parts:
         self.stack.callback(server.close)
         return f"{host}:{server.sockets[0].getsockname()[1]}"
 
-    async def tidy(self) -> None:
-        """Forget what is no longer needed: old request ids, day keys without wraps, ciphertext past its time."""
-        while True:
-            await asyncio.sleep(tidy_seconds)
-            before_ns = self.clock() - request_seconds * 10**9
-            await self.store.write(Batch(operations=(ForgetRequests(before_ns=before_ns),)))
-            days = await self.store.read(queries.wrap_days)
-            await asyncio.to_thread(self.wraps.sweep, needed=days, today=day_of(self.clock()))
-            await retention.sweep(self.store, self.blobs, now_ns=self.clock())
+    def tidying(self) -> Tidying:
+        """What forgets what is no longer needed."""
+        return Tidying(
+            {
+                "ciphertext": lambda: retention.sweep(self.store, self.blobs, now_ns=self.clock()),
+                "wrap keys": self._sweep_wrap_keys,
+                "requests": self._forget_requests,
+            },
+            failed=self.metrics.task_failures.inc,
+        )
+
+    async def _sweep_wrap_keys(self) -> None:
+        days = await self.store.read(queries.wrap_days)
+        await asyncio.to_thread(self.wraps.sweep, needed=days, today=day_of(self.clock()))
+
+    async def _forget_requests(self) -> None:
+        before_ns = self.clock() - request_seconds * 10**9
+        await self.store.write(Batch(operations=(ForgetRequests(before_ns=before_ns),)))
 
     def _server(self, admission: Admission) -> grpc.aio.Server:
         gate = Gate(admission, revocations=self.revocations, clock=self.clock, observe=self.metrics.count_call)

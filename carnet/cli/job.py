@@ -1,4 +1,4 @@
-"""`carnet job`: ask where a job may run, and look after jobs that were sent."""
+"""`carnet job`: ask where a job may run, send what was kept, and look after jobs that were sent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -61,6 +61,20 @@ async def prepare(
     else:
         show_prepared(prepared, facts)
     return ExitCode.DENIED if prepared.denied else ExitCode.OK
+
+
+@app.command
+async def submit(folder: Path, /, *, options: Options = DEFAULT) -> int:
+    """Send a sealed job again that was kept when the gateway did not answer; prints its name.
+
+    Parameters
+    ----------
+    folder
+        where the sealed job is
+    """
+    async with connected(options) as client:
+        show(await client.submit(await client.load(folder)))
+    return ExitCode.OK
 
 
 @app.command(name="list")
