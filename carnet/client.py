@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ from carnet.answers import (
     Rejection,
     ended_without_receipt,
     event_of,
+    rejection_of,
     summary_of,
 )
 from carnet.authorship import Written, open_written
@@ -100,12 +101,17 @@ class Client:
         assert self._channel is not None
         await self._channel.close()
 
-    async def prepare(self, facts: bytes) -> Prepared:
-        """Ask where the job may run, and vet the runners that are offered. Sends no payload."""
+    async def prepare(self, facts: bytes, *, explain: Collection[str] = ()) -> Prepared:
+        """Ask where the job may run, and vet the runners that are offered. Sends no payload.
+
+        Of the runners in `explain` (by SPIFFE id) policy's own answer comes along, whatever else is in their way.
+        """
         parsed, seen = parse_facts(facts), self._seen.size
         async with calling():
             response = await self._jobs.PrepareJob(
-                jobs_pb2.PrepareJobRequest(facts=facts), timeout=unary_seconds, metadata=self._metadata()
+                jobs_pb2.PrepareJobRequest(facts=facts, explain=explain),
+                timeout=unary_seconds,
+                metadata=self._metadata(),
             )
         decided = open_decision(response.decision, pins=self._context.pins.gateway)
         check_record(decided.record, decided.body, facts_digest=parsed.digest, now_ns=self._clock())
@@ -113,10 +119,7 @@ class Client:
             raise StatementInvalid("The decision is another tenant's.")
         self._check_logged(decided, at_least=seen)
         runners, refused = self._vet(response.candidates, decided, parsed)
-        rejected = [
-            Rejection(runner=r.runner, jurisdiction=r.jurisdiction, reason=r.reason, text=r.text, by="gateway")
-            for r in response.rejected
-        ]
+        rejected = [rejection_of(found) for found in response.rejected]
         return Prepared(facts=parsed, decided=decided, runners=runners, rejected=(*rejected, *refused))
 
     async def seal(self, work: Work, prepared: Prepared) -> SealedJob:
@@ -248,6 +251,12 @@ class Client:
         """How one job stands, by the gateway's word."""
         return summary_of(await self._job(name))
 
+    async def facts(self, name: str) -> bytes:
+        """The facts that a job was sent with, held against its signed manifest."""
+        job = await self._job(name)
+        _check_facts(job.facts, self._written(job, name).manifest)
+        return job.facts
+
     async def jobs(self, *, page_size: int = 0, page_token: str = "") -> JobPage:
         """The tenant's jobs, newest first, by the gateway's word."""
         request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
@@ -265,8 +274,7 @@ class Client:
         """Wrap a waiting job for more runners; any replica of the client can. Raises `Denied` or `NoCapacity`."""
         job = await self._job(name)
         written = self._written(job, name)
-        if hashlib.sha256(job.facts).digest() != written.manifest.facts_digest:
-            raise StatementInvalid("The gateway gave other facts than the manifest names.")
+        _check_facts(job.facts, written.manifest)
         prepared = await self.prepare(job.facts)
         if prepared.denied:
             raise Denied(prepared)
@@ -397,6 +405,11 @@ class Client:
 
     def _result_seed(self, manifest: Manifest) -> HybridPrivateKey:
         return result_key(self._own.master, manifest.job_id)
+
+
+def _check_facts(facts: bytes, manifest: Manifest) -> None:
+    if hashlib.sha256(facts).digest() != manifest.facts_digest:
+        raise StatementInvalid("The gateway gave other facts than the manifest names.")
 
 
 def _check_name(name: str, manifest: Manifest) -> None:

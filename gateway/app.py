@@ -197,7 +197,7 @@ class _Parts:
         server = self._server(admission)
         name = Jobs(
             self.store,
-            Preparing(self.store, self.roster, self.judge, self.ledger, self.metrics, clock=self.clock),
+            Preparing(self.store, self.roster, self.judge, self.ledger, self.metrics, self.words, clock=self.clock),
             taken,
             Recipients(self.lives, self.wraps, self.ledger, self.pins, clock=self.clock),
             home,

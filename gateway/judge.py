@@ -9,7 +9,7 @@
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from carnet import statements
@@ -37,12 +37,13 @@ from policy.engine import GatewayFacts, JobQuery, PolicyEngine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """A signed decision, and who may take the job."""
+    """A signed decision, who may take the job, and what stage 2 said of each runner that it was asked about."""
 
     record: DecisionRecord
     signed: Signed
     body: DecisionBody
     placement: Placement
+    verdicts: tuple[RunnerVerdict, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,20 +83,29 @@ class Judge:
         return self._engine.revisions
 
     async def prepare(
-        self, facts: JobFacts, requester: GatewayFacts, offers: tuple[RunnerOffer, ...], *, tenant_id: bytes
+        self,
+        facts: JobFacts,
+        requester: GatewayFacts,
+        offers: tuple[RunnerOffer, ...],
+        *,
+        tenant_id: bytes,
+        explain: Collection[str] = (),
     ) -> Judgement:
-        """Where the job may run, and on whom. Raises `PolicyEngineUnavailable`."""
+        """Where the job may run, and on whom. Raises `PolicyEngineUnavailable`.
+
+        Runners in `explain` are judged by stage 2 whatever else is in their way. A denial tells of no other runner.
+        """
         query = JobQuery(facts=facts, gateway=requester, now_ns=self._clock())
         body = await self._engine.decide(query)
+        named = tuple(offer for offer in offers if offer.facts.spiffe_id in explain)
         if body.verdict is not Verdict.PERMIT:
-            record, signed = self._record(query, body, (), tenant_id=tenant_id)
-            return Judgement(record=record, signed=signed, body=body, placement=Placement(matched=(), rejected=()))
-        short = shortlist(facts, body, offers, now_ns=query.now_ns)
-        runners = tuple(match.offer.facts for match in short.matched)
-        verdicts = await self._engine.judge(query, runners) if runners else ()
+            offers = named
+        short = shortlist(facts, body, offers, now_ns=query.now_ns, limit=limits.shortlist_max - len(named))
+        asked = {offer.facts.spiffe_id: offer.facts for offer in (*(m.offer for m in short.matched), *named)}
+        verdicts = await self._engine.judge(query, tuple(asked.values())) if asked else ()
         placement = place(facts, body, offers, verdicts, now_ns=query.now_ns, limit=limits.recipients_max)
         record, signed = self._record(query, body, verdicts, tenant_id=tenant_id)
-        return Judgement(record=record, signed=signed, body=body, placement=placement)
+        return Judgement(record=record, signed=signed, body=body, placement=placement, verdicts=verdicts)
 
     async def weigh(self, facts: JobFacts, requester: GatewayFacts, *, prepared: DecisionBody) -> DecisionBody:
         """Stage 1 of now, for a job that is handed in. Raises `NoPlaceLeft` where both bodies permit no place."""

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from carnet.cli.answers import prepared_document, show_prepared, show_summary, summary_document
 from carnet.cli.declaration import Declaration
 from carnet.cli.exits import BY_STATE, ExitCode, exit_of_class
+from carnet.cli.explain import explain
 from carnet.cli.follow import follow
 from carnet.cli.homecoming import Homecoming
 from carnet.cli.options import DEFAULT, Options, connected, job_name
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from carnet.client import Client
 
 app = App(name="job", help="Ask where a job may run, and look after jobs.")
+
+app.command(explain)
 
 page_size: Final = 100
 
