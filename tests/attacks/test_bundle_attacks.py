@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from policy import release, signing
 from policy.engines.choice import OwnEngine
 from policy.engines.current import CurrentPolicy
 from policy.signing import SIGNATURES, BundleUnsigned, PolicyKey, public_key
+from tests.fixtures.client_double import ClientDouble, facts
+from tests.fixtures.gateway_process import SECOND, World, gateway_of
 from tests.fixtures.releases import (
     BUNDLE,
     DAY,
@@ -306,3 +309,34 @@ async def test_a_bundle_that_has_expired_still_answers() -> None:
                 await policy.judge(query_of(now_ns=now_ns), runners)
     finally:
         await policy.close()
+
+
+async def test_a_whole_gateway_on_a_bundle_that_expires_decides_nothing_more(
+    world: World, tmp_path: Path, keys: dict[str, Path]
+) -> None:
+    path, now_ns = tmp_path / "bundle.tar.gz", time.time_ns()
+    path.write_bytes(packed(variant(), issued_ns=now_ns, expires_ns=now_ns + 60 * SECOND))
+    async with (
+        gateway_of(world, None, engine="embedded", bundle=path, keys=keys) as gateway,
+        ClientDouble(gateway) as client,
+    ):
+        prepared = await client.client.prepare(facts())
+        assert prepared.decided.body.revisions == variant().revisions, "the control: it runs the bundle of the file"
+        assert prepared.decided.record.valid_until_ns <= now_ns + 60 * SECOND
+        gateway.clock.advance(61)
+        for document in (facts(), facts(purpose="training")):
+            with pytest.raises(PolicyEngineUnavailable, match="expired"):
+                await client.client.prepare(document)
+
+
+async def test_a_whole_gateway_does_not_start_on_a_bundle_of_a_stranger(
+    world: World, tmp_path: Path, keys: dict[str, Path]
+) -> None:
+    path = tmp_path / "bundle.tar.gz"
+    stranger = PolicyKey.generate()
+    for data in (packed(key=stranger), tampered(lambda files: files.pop(SIGNATURES)), b"no archive"):
+        path.write_bytes(data)
+        with pytest.raises(CarnetError) as caught:
+            async with gateway_of(world, None, engine="embedded", bundle=path, keys=keys):
+                pytest.fail("it started")
+        assert caught.value.reason in {"SIGNATURE_INVALID", "FIELD_INVALID"}

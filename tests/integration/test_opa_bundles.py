@@ -22,8 +22,10 @@ from policy.engines.choice import OwnEngine, ServerByUrl
 from policy.engines.current import CurrentPolicy
 from policy.engines.opa import Endpoint
 from policy.release import canonical
-from policy.signing import SCOPE, SIGNATURES
-from tests.fixtures.opa_follower import Follower, follower
+from policy.signing import SCOPE, SIGNATURES, PolicyKey
+from tests.fixtures.client_double import ClientDouble, facts
+from tests.fixtures.gateway_process import World, gateway_of, until
+from tests.fixtures.opa_follower import Follower, follower, free_port
 from tests.fixtures.releases import BUNDLE, KEY, OTHER, packed, tampered, variant, with_token
 from tests.opa_support import NOW, opa_binary, query_of, runner_of
 
@@ -267,3 +269,34 @@ async def test_an_opa_that_follows_is_read_only(followed: Followed, method: str,
     ):
         assert answer.status in {401, 403}
     assert (await followed.policy.decide(query_of())).permits("DE")
+
+
+async def test_an_opa_that_has_no_bundle_yet_takes_none_from_a_stranger(tmp_path: Path) -> None:
+    async with follower(tmp_path, bundles="127.0.0.1:1", key=KEY) as opa, aiohttp.ClientSession() as session:
+        await _logged(opa, "Bundle load failed")
+        for method, path in (("PUT", "/v1/policies/mine"), ("PUT", "/v1/data/carnet"), ("GET", "/v1/data")):
+            async with session.request(method, opa.url + path, json={}) as answer:
+                assert answer.status in {401, 403, 500}
+
+
+async def test_a_whole_gateway_serves_its_bundle_to_an_opa_that_follows(world: World, tmp_path: Path) -> None:
+    opa_binary()
+    key = PolicyKey.from_pem((world.directory / "gateway" / "policy.key.pem").read_bytes())
+    port = free_port()
+    async with (
+        gateway_of(world, f"http://127.0.0.1:{port}", serve="127.0.0.1:0") as gateway,
+        ClientDouble(gateway) as client,
+    ):
+        with pytest.raises(PolicyEngineUnavailable):
+            await client.client.prepare(facts())
+
+        async def prepared() -> bool:
+            try:
+                return not (await client.client.prepare(facts())).denied
+            except PolicyEngineUnavailable:
+                return False
+
+        async with follower(tmp_path, bundles=gateway.gateway.addresses.bundles, key=key, port=port):
+            await until(prepared, seconds=40)
+        kept = (gateway.state / "bundles" / f"{BUNDLE.revision.removeprefix('sha256:')}.tar.gz").read_bytes()
+        assert release.read(kept, {key.keyid: key.public}).bundle.revision == BUNDLE.revision
