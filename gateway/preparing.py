@@ -23,7 +23,7 @@ from gateway.storage.operations import Batch, InsertDecision
 from gateway.storage.records import NewEntry
 from gateway.storage.store import Store
 from policy.engine import GatewayFacts, Screening, Volume
-from policy.rendering import Renderer
+from policy.rendering import Sentence
 
 
 class Preparing:
@@ -36,7 +36,7 @@ class Preparing:
         judge: Judge,
         ledger: Ledger,
         metrics: Metrics,
-        words: Renderer,
+        in_words: Callable[[Reason], Sentence],
         *,
         clock: Callable[[], int],
     ) -> None:
@@ -45,7 +45,7 @@ class Preparing:
         self._roster = roster
         self._judge = judge
         self._metrics = metrics
-        self._words = words
+        self._in_words = in_words
         self._clock = clock
 
     async def prepare(self, caller: Caller, request: pb.PrepareJobRequest) -> pb.PrepareJobResponse:
@@ -88,7 +88,7 @@ class Preparing:
         )
 
     def _denial(self, reason: Reason) -> pb.RuleDenial:
-        words = self._words.reason(reason)
+        words = self._in_words(reason)
         return pb.RuleDenial(rule=reason.rule, text=words.text, citations=reason.citations, fix=words.fix)
 
     async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> Logged:
