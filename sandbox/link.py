@@ -16,7 +16,7 @@ import structlog
 
 from carnet.core.errors import CarnetError, GatewayUnavailable
 from carnet.core.receipt import ExitClass
-from carnet.rpc import calling, strict
+from carnet.rpc import AnswerMalformed, calling, strict
 from carnet.v1 import runners_pb2 as pb
 from carnet.v1.runners_pb2_grpc import RunnersStub
 from carnet.v1.statements_pb2 import ExitClass as ExitNumber
@@ -117,6 +117,8 @@ class Link:
             call = self._stub.Attach(said())
             try:
                 async for message in call:
+                    if not self.up.is_set() and not message.HasField("attached"):
+                        raise AnswerMalformed("The gateway spoke before it attached this runner.")
                     if message.HasField("attached"):
                         self._outgoing = outgoing
                         self.state(state())
