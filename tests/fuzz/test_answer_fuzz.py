@@ -126,6 +126,7 @@ Ask = Callable[[Client, Stage], Awaitable[object]]
 
 
 async def submitted(client: Client, stage: Stage) -> object:
+    stage.double.jobs = {held.name: held for held in (stage.ended, stage.waiting)}  # or the list would fill up
     return await client.submit(await asyncio.to_thread(stage.sealed))
 
 
