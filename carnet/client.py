@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -43,16 +43,18 @@ from carnet.authorship import Written, open_written
 from carnet.candidates import check_candidate
 from carnet.checkpoints import SeenLog
 from carnet.context import Context
+from carnet.core import limits
 from carnet.core.decision import check_record, check_usable, recipients_max
 from carnet.core.envelope import result_key
-from carnet.core.errors import CarnetError, NoCapacity, PeerError, StatementInvalid, TokenInvalid
+from carnet.core.errors import GatewayUnavailable, NoCapacity, PeerError, StatementInvalid, TokenExpired, TokenInvalid
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState, Manifest
 from carnet.inbox import Attempt, LogEnd, LogLine, ResultReader
 from carnet.outbox import SealedJob, TenantKeys, Work, seal
+from carnet.patience import AGAIN, Patience
 from carnet.proof import VerifiedReceipt
-from carnet.rpc import calling
+from carnet.rpc import calling, reading, strict
 from carnet.submission import keep, load
 from carnet.tls import channel_credentials, open_channel
 from carnet.transfers import receive, send
@@ -68,9 +70,10 @@ if TYPE_CHECKING:
 unary_seconds: Final = 20.0
 result_seconds: Final = 3600.0
 # A watch outlives a token: it is taken up with the next one.
-_AGAIN: Final = frozenset({"GATEWAY_UNAVAILABLE", "STORE_UNAVAILABLE", "TOKEN_EXPIRED"})
+_WATCH_AGAIN: Final = (*AGAIN, TokenExpired)
 silence_seconds_max: Final = 300.0
 logs_max: Final = 1024
+index_max: Final = 2**63 - 1
 
 Observer = Callable[[Event | LogLine], None]
 
@@ -113,12 +116,13 @@ class Client:
                 timeout=unary_seconds,
                 metadata=self._metadata(),
             )
-        decided = open_decision(response.decision, pins=self._context.pins.gateway)
-        check_record(decided.record, decided.body, facts_digest=parsed.digest, now_ns=self._clock())
-        if decided.record.tenant_id != self._context.tenant_id:
-            raise StatementInvalid("The decision is another tenant's.")
-        self._check_logged(decided, at_least=seen)
-        runners, refused = self._vet(response.candidates, decided, parsed)
+        with reading():
+            decided = open_decision(response.decision, pins=self._context.pins.gateway)
+            check_record(decided.record, decided.body, facts_digest=parsed.digest, now_ns=self._clock())
+            if decided.record.tenant_id != self._context.tenant_id:
+                raise StatementInvalid("The decision is another tenant's.")
+            self._check_logged(decided, at_least=seen)
+            runners, refused = self._vet(response.candidates, decided, parsed)
         rejected = [rejection_of(found) for found in response.rejected]
         return Prepared(facts=parsed, decided=decided, runners=runners, rejected=(*rejected, *refused))
 
@@ -151,9 +155,10 @@ class Client:
         seen = self._seen.size
         await asyncio.to_thread(keep, sealed)
         response = await send(self._jobs, sealed, self._metadata)
-        entry = self._seen.open(logged_from_proto(response.accepted), at_least=seen)
-        check_commits(entry, kind="job.accepted", job_id=sealed.manifest.job_id, manifest=sealed.manifest.digest)
-        _check_name(response.job.name, sealed.manifest)
+        with reading():
+            entry = self._seen.open(logged_from_proto(response.accepted), at_least=seen)
+            check_commits(entry, kind="job.accepted", job_id=sealed.manifest.job_id, manifest=sealed.manifest.digest)
+            _check_name(response.job.name, sealed.manifest)
         await asyncio.to_thread(sealed.discard)
         return response.job.name
 
@@ -168,12 +173,13 @@ class Client:
         """Events and opened log lines until the job has ended; a cut stream is taken up where it broke."""
         position = jobs_pb2.WatchJobRequest(name=name)
         attempt: Attempt | None = None
-        heard = time.monotonic()
+        patience = Patience(silence_seconds_max)
         while True:
+            patience.begin()
             try:
                 async with aclosing(self._watch(position)) as items:
                     async for item in items:
-                        heard = time.monotonic()
+                        patience.heard()
                         if item.HasField("started"):
                             # A stream that was taken up says again which attempt this is; its log goes on.
                             if attempt is not None and item.started.attempt < attempt.number:
@@ -181,33 +187,34 @@ class Client:
                             if attempt is None or attempt.number != item.started.attempt:
                                 attempt = self._attempt(item.started, await self.written(name))
                         elif item.HasField("log"):
-                            position.log_index = item.log.index + 1
-                            if attempt is not None and (line := attempt.open(item.log)) is not None:
+                            line = attempt.open(item.log) if attempt is not None else None
+                            position.log_index = _after(item.log.index, position.log_index)
+                            if line is not None:
                                 yield line
                         else:
                             event = event_of(item.event)
-                            position.event_index = event.index + 1
+                            position.event_index = _after(event.index, position.event_index)
                             if event.state.terminal:
                                 self._log_ended(name, attempt, event.state)
                             yield event
                             if event.state.terminal:
                                 return
-                await asyncio.sleep(0.2)
-            except CarnetError as error:
-                if error.reason not in _AGAIN or time.monotonic() - heard > silence_seconds_max:
-                    raise
-                await asyncio.sleep(1)
+                raise GatewayUnavailable("The gateway ended the watch before the job ended.")
+            except _WATCH_AGAIN as error:
+                await patience.bear(error)
 
     async def result(self, name: str, directory: Path | None = None) -> Outcome:
         """Fetch, verify and open what came home. With a directory, result files go there, else into memory."""
         seen = self._seen.size
 
         def open_reader(receipt: jobs_pb2.ReceiptFile) -> ResultReader:
-            verified = self._verify(receipt, name, at_least=seen)
-            return ResultReader(verified, self._result_seed(verified.manifest), directory)
+            with reading():
+                verified = self._verify(receipt, name, at_least=seen)
+                return ResultReader(verified, self._result_seed(verified.manifest), directory)
 
         reader, receipt_file = await receive(self._jobs, name, self._metadata, open_reader)
-        results = await asyncio.to_thread(reader.finish)
+        with reading():
+            results = await asyncio.to_thread(reader.finish)
         return Outcome(name=name, receipt=reader.verified, receipt_file=receipt_file, results=results)
 
     async def run(self, work: Work, *, observe: Observer | None = None, directory: Path | None = None) -> Outcome:
@@ -241,7 +248,8 @@ class Client:
                 async for part in call:
                     if not part.HasField("receipt"):
                         break
-                    verified = self._verify(part.receipt, name, at_least=seen)
+                    with reading():
+                        verified = self._verify(part.receipt, name, at_least=seen)
                     return Outcome(name=name, receipt=verified, receipt_file=proof.to_file(part.receipt), results=())
             finally:
                 call.cancel()
@@ -304,13 +312,14 @@ class Client:
         return self._written(await self._job(name), name)
 
     def _written(self, job: jobs_pb2.Job, name: str) -> Written:
-        written = open_written(
-            self._own.key_set,
-            signed_from_proto(job.manifest),
-            tuple(signed_from_proto(addendum) for addendum in job.addenda),
-            tenants=(self._context.pins.tenant(self._context.tenant_id),),
-            now_ns=self._clock(),
-        )
+        with reading():
+            written = open_written(
+                self._own.key_set,
+                signed_from_proto(job.manifest),
+                tuple(signed_from_proto(addendum) for addendum in job.addenda),
+                tenants=(self._context.pins.tenant(self._context.tenant_id),),
+                now_ns=self._clock(),
+            )
         _check_name(name, written.manifest)
         return written
 
@@ -353,7 +362,7 @@ class Client:
     @property
     def _jobs(self) -> "JobsAsyncStub":
         assert self._channel is not None, "use the client in `async with`"
-        return JobsStub(self._channel)
+        return JobsStub(strict(self._channel))
 
     async def _job(self, name: str) -> jobs_pb2.Job:
         async with calling():
@@ -372,15 +381,18 @@ class Client:
         return (("authorization", "Bearer " + token),)
 
     def _vet(
-        self, candidates: Iterable[jobs_pb2.Candidate], decided: Decided, facts: JobFacts
+        self, candidates: Sequence[jobs_pb2.Candidate], decided: Decided, facts: JobFacts
     ) -> tuple[tuple[VettedRunner, ...], tuple[Rejection, ...]]:
+        if len(candidates) > limits.shortlist_max:
+            raise StatementInvalid("There are more candidates than a short list has.")
         kept: list[VettedRunner] = []
         refused: list[Rejection] = []
         for candidate in candidates:
-            presented = presented_from(candidate)
             try:
-                runner = vet(presented, anchors=self._context.pins.operators, now_ns=self._clock())
-                check_candidate(runner, decided, facts, template_digest=self._context.template_digest)
+                # Each by itself: one that is malformed is turned down like any other, and spoils no good one.
+                with reading():
+                    runner = vet(presented_from(candidate), anchors=self._context.pins.operators, now_ns=self._clock())
+                    check_candidate(runner, decided, facts, template_digest=self._context.template_digest)
                 if any(runner.key.kid == other.key.kid for other in kept):
                     raise StatementInvalid("The runner shows the key of another runner.")
                 kept.append(runner)
@@ -394,14 +406,15 @@ class Client:
                 yield item
 
     def _attempt(self, started: jobs_pb2.AttemptStarted, written: Written) -> Attempt:
-        return Attempt.open_started(
-            started,
-            written.manifest,
-            self._result_seed(written.manifest),
-            pins=self._context.pins,
-            addenda=written.addenda,
-            now_ns=self._clock(),
-        )
+        with reading():
+            return Attempt.open_started(
+                started,
+                written.manifest,
+                self._result_seed(written.manifest),
+                pins=self._context.pins,
+                addenda=written.addenda,
+                now_ns=self._clock(),
+            )
 
     def _result_seed(self, manifest: Manifest) -> HybridPrivateKey:
         return result_key(self._own.master, manifest.job_id)
@@ -415,3 +428,15 @@ def _check_facts(facts: bytes, manifest: Manifest) -> None:
 def _check_name(name: str, manifest: Manifest) -> None:
     if name != f"tenants/{manifest.tenant_id.hex()}/jobs/{manifest.job_id.hex()}":
         raise StatementInvalid("The gateway answered with another job.")
+
+
+def _check_facts(facts: bytes, manifest: Manifest) -> None:
+    if hashlib.sha256(facts).digest() != manifest.facts_digest:
+        raise StatementInvalid("The gateway gave other facts than the manifest names.")
+
+
+def _after(index: int, wanted: int) -> int:
+    """The index to go on from. Raises `StatementInvalid` where the gateway goes back, or beyond what a row can have."""
+    if not wanted <= index < index_max:
+        raise StatementInvalid("The gateway went back to what it sent before, or beyond any index.")
+    return index + 1

@@ -250,7 +250,10 @@ def _publish(path: Path, name: str) -> Path:
     if any(part in ("", ".", "..") for part in parts) or "\\" in name:
         raise StatementInvalid("A result has a name that can not be a file here.")
     target = path.parent.joinpath(*parts)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() or target.is_symlink():
-        raise StatementInvalid("A result would overwrite a file.", metadata={"name": name})
-    return path.rename(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() or target.is_symlink():
+            raise StatementInvalid("A result would overwrite a file.", metadata={"name": name})
+        return path.rename(target)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StatementInvalid("A result has a name that can not be a file here.") from error

@@ -2,20 +2,21 @@
 
 - An upload is sent again whole, byte for byte, under the same request id: the gateway takes it once.
 - A download goes on at the byte where it broke; the receipt comes again, and must be the same one.
-- Only silence is met by trying again (`GATEWAY_UNAVAILABLE`), and only for `silence_seconds_max`. A refusal goes up.
+- Only silence and a busy store are met by trying again (`carnet/patience.py`), and only for `silence_seconds_max` in
+  which nothing worked. A refusal goes up.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final
 
 from carnet import proof
 from carnet.core import limits
-from carnet.core.errors import GatewayUnavailable, StatementInvalid
+from carnet.core.errors import StatementInvalid
 from carnet.inbox import ResultReader
 from carnet.outbox import SealedJob
-from carnet.rpc import calling
+from carnet.patience import AGAIN, Patience
+from carnet.rpc import calling, reading
 from carnet.submission import header_of, trailer_of
 from carnet.v1 import jobs_pb2
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from carnet.v1.jobs_pb2_grpc import JobsAsyncStub  # in the stubs only
 
 silence_seconds_max: Final = 120.0
-pause_seconds: Final = 1.0
 result_seconds: Final = 3600.0
 
 Metadata = Callable[[], tuple[tuple[str, str], ...]]
@@ -32,15 +32,14 @@ Open = Callable[[jobs_pb2.ReceiptFile], ResultReader]
 
 async def send(jobs: "JobsAsyncStub", sealed: SealedJob, metadata: Metadata) -> jobs_pb2.SubmitJobResponse:
     """Send a sealed job until it is accepted. Raises what the gateway refuses it with."""
-    began = time.monotonic()
+    patience = Patience(silence_seconds_max)
     while True:
+        patience.begin()
         try:
             async with calling():
                 return await jobs.SubmitJob(_parts(sealed), timeout=limits.upload_seconds_max, metadata=metadata())
-        except GatewayUnavailable:
-            if time.monotonic() - began > silence_seconds_max:
-                raise
-            await asyncio.sleep(pause_seconds)
+        except AGAIN as error:
+            await patience.bear(error)
 
 
 async def receive(
@@ -48,28 +47,28 @@ async def receive(
 ) -> tuple[ResultReader, bytes]:
     """Fetch a job's results; the reader that took them, and the receipt file. `open_reader` verifies the receipt."""
     reader: ResultReader | None = None
-    file, heard = b"", time.monotonic()
+    file, patience = b"", Patience(silence_seconds_max)
     while True:
+        patience.begin()
         request = jobs_pb2.FetchResultRequest(name=name)
         if reader is not None:
             request.object, request.segment, request.offset = reader.position
         try:
             async with calling():
                 async for part in jobs.FetchResult(request, timeout=result_seconds, metadata=metadata()):
-                    heard = time.monotonic()
+                    patience.heard()
                     if part.HasField("receipt"):
                         reader, file = _opened(reader, part.receipt, open_reader), file or proof.to_file(part.receipt)
                     elif reader is None:
                         raise StatementInvalid("Results came before their receipt.")
                     else:
-                        await asyncio.to_thread(reader.take, part.chunk)
+                        with reading():
+                            await asyncio.to_thread(reader.take, part.chunk)
             if reader is None:
                 raise StatementInvalid("The gateway sent no receipt.")
             return reader, file
-        except GatewayUnavailable:
-            if time.monotonic() - heard > silence_seconds_max:
-                raise
-            await asyncio.sleep(pause_seconds)
+        except AGAIN as error:
+            await patience.bear(error)
 
 
 def _opened(reader: ResultReader | None, receipt: jobs_pb2.ReceiptFile, open_reader: Open) -> ResultReader:

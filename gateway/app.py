@@ -20,7 +20,6 @@ from typing import Final, Self
 import grpc
 import grpc.aio
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from carnet.core.decision import Reason
@@ -33,6 +32,7 @@ from gateway.bells import Bells
 from gateway.bundleserver import BundleServer
 from gateway.config import GatewayConfig, Listener, Policy
 from gateway.gate import Admission, Gate, Revocations
+from gateway.health import SERVICE_NAME, Health
 from gateway.identity import EnterpriseAdmission, RunnerAdmission
 from gateway.jobs import Jobs
 from gateway.judge import Judge
@@ -129,6 +129,7 @@ class _Parts:
     bundles: BundleStore
     policy: CurrentPolicy
     server: BundleServer
+    health: Health
     clock: Callable[[], int]
 
     @classmethod
@@ -142,8 +143,12 @@ class _Parts:
         stack.push_async_callback(policy.close)
         engine = await _engine(config.policy, policy)
         stack.push_async_callback(engine.close)
+        health = Health()
         store = await SqliteStore.open(
-            config.state / "gateway.db", origin=pins.gateway.origin, log_key=load_log_key(config.keys.log)
+            config.state / "gateway.db",
+            origin=pins.gateway.origin,
+            log_key=load_log_key(config.keys.log),
+            failed=lambda: health.fail("the store has stopped"),
         )
         stack.push_async_callback(store.close)
         blobs = BlobStore(config.state / "blobs")
@@ -187,6 +192,7 @@ class _Parts:
             bundles=bundles,
             policy=policy,
             server=server,
+            health=health,
             clock=clock,
         )
 
@@ -292,17 +298,15 @@ class _Parts:
         names: tuple[str, ...],
         reflect: bool,
     ) -> str:
-        healthy = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+        answering = self.health.add(server, names)
         if reflect:
-            known = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            known = (*names, SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(known, server)
         credentials = server_credentials(certificate=listener.certificate, private_key=listener.key, client_roots=roots)
         port = server.add_secure_port(listener.listen, credentials)
         await server.start()
         self.stack.push_async_callback(server.stop, grace_seconds)
-        for name in ("", *names):
-            await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self.health.serve(answering)
         return f"{listener.listen.rpartition(':')[0]}:{port}"
 
     async def _answer_metrics(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -69,6 +70,7 @@ class Dispatch:
         self._queued: dict[JobKey, float] = {}
         self._paused: dict[JobKey, float] = {}
         self._claiming: set[JobKey] = set()
+        self._more = False
         self._revisions: dict[bytes, object] = {}
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,11 +162,13 @@ class Dispatch:
                 await self._guard(self._sweep())
 
     def _start_claims(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for key, not_before in list(self._queued.items()):
-            if key not in self._claiming and now >= not_before and len(self._claiming) < claims_max:
-                self._claiming.add(key)
-                self._spawn(self._claim(key), name="claim")
+        now, room = asyncio.get_running_loop().time(), claims_max - len(self._claiming)
+        due = (key for key, after in self._queued.items() if key not in self._claiming and now >= after)
+        found = tuple(islice(due, room + 1))
+        self._more = len(found) > room
+        for key in found[:room]:
+            self._claiming.add(key)
+            self._spawn(self._claim(key), name="claim")
 
     async def _sweep(self) -> None:
         for job in self._lives.all():
@@ -201,6 +205,8 @@ class Dispatch:
             self._requeue(key)
         finally:
             self._claiming.discard(key)
+            if self._more:  # there was no room for all that were due
+                self._wake.set()
 
     async def _try_claim(self, key: JobKey) -> None:
         job = self._lives.find(key)

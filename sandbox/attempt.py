@@ -4,6 +4,7 @@
   Attached before started, so that no output is lost; the stream shut down before anything else is asked, for the engine
   hangs otherwise.
 - The first of these ends it: the stream's end, a stop from outside, the time limit, a cap, malformed frames.
+- What was stopped before it began is not started.
 - The stream's end is not success: the engine is asked for the code and for its OOM flag.
 - The container is removed whatever happens, also when this task is cancelled. If the engine no longer answers, the scan
   for orphans at the next start finds it by its labels.
@@ -89,7 +90,8 @@ class Attempt:
         try:
             attachment = await _whole(self._engine.attach(container), undo=_sever)
             try:
-                return await self._drive(container, attachment)
+                # A stop may have come while the container was made: nothing of the job runs after it.
+                return self._never() if self._stop.cause is not None else await self._drive(container, attachment)
             finally:
                 attachment.sever()
         finally:
@@ -120,6 +122,18 @@ class Attempt:
             ended_ns=ended_ns,
             profile_digest=self._spec.digest(),
             meter=self._meter.reading(state=state, elapsed_ms=(ended_ns - started_ns) // 1_000_000),
+        )
+
+    def _never(self) -> Outcome:
+        now_ns = self._clock()
+        return Outcome(
+            exit=classify(cause=self._stop.cause, code=None, oom_killed=False, complete=False),
+            code=None,
+            oom_killed=False,
+            started_ns=now_ns,
+            ended_ns=now_ns,
+            profile_digest=self._spec.digest(),
+            meter=self._meter.reading(state={}, elapsed_ms=0),
         )
 
     async def _first_end(

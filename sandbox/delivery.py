@@ -1,20 +1,23 @@
 """Delivery: one attempt's Start, log, results and receipt, in that order, until the gateway has all of it.
 
 - What was said is kept until it is accepted (log records in memory, results as ciphertext on disk), so a broken stream
-  is taken up where the gateway says that it broke.
+  is taken up where the gateway says that it broke, for as long as the attempt has time: `stopped` says when not.
+- A store that is busy breaks a stream, and so does an answer that makes no sense.
 - LEASE_LOST is the end: nothing is sent again, and the caller stops the cage.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Final
 
-import grpc.aio
-
+from carnet.core import limits
 from carnet.core.errors import GatewayUnavailable
 from carnet.core.receipt import Receipt
+from carnet.core.segment import ciphertext_size
 from carnet.core.statement import Signed
-from carnet.rpc import calling
+from carnet.patience import AGAIN
+from carnet.rpc import AnswerMalformed
 from carnet.v1 import jobs_pb2
 from carnet.v1 import runners_pb2 as pb
 from carnet.wire import signed_to_proto
@@ -23,13 +26,24 @@ from sandbox.sealing import SealedRecord
 from sandbox.spool import Spool
 
 pause_seconds: Final = 1.0
+_offset_max: Final = ciphertext_size(limits.segment_bytes)
 
 
 class Delivery:
     """The delivery of one attempt."""
 
-    def __init__(self, link: Link, spool: Spool, *, grant_digest: bytes, attempt: int, start: Signed) -> None:
+    def __init__(
+        self,
+        link: Link,
+        spool: Spool,
+        *,
+        grant_digest: bytes,
+        attempt: int,
+        start: Signed,
+        stopped: Callable[[], bool],
+    ) -> None:
         self._link = link
+        self._stopped = stopped
         self._spool = spool
         self._attempt = attempt
         self._open = pb.DeliverResultRequest(
@@ -56,26 +70,33 @@ class Delivery:
             try:
                 if await self._once():
                     return
-            except GatewayUnavailable:
+            except (*AGAIN, AnswerMalformed):
+                if self._stopped():
+                    raise
                 await asyncio.sleep(pause_seconds)
 
     async def _once(self) -> bool:
         place: asyncio.Future[pb.DeliverResultResponse] = asyncio.get_running_loop().create_future()
-        async with calling():
-            call = self._link.deliver(self._parts(place))
-            try:
-                async for answer in call:
+        try:
+            async with aclosing(self._link.deliver(self._parts(place))) as answers:
+                async for answer in answers:
+                    self._check(answer)
                     if answer.accepted:
                         return True
                     if not place.done():
                         place.set_result(answer)
                         self.opened.set()
-            finally:
-                if not place.done():
-                    place.cancel()
-                if isinstance(call, grpc.aio.Call):
-                    call.cancel()
-        return False
+        finally:
+            if not place.done():
+                place.cancel()
+        raise GatewayUnavailable(detail="the gateway ended the delivery")
+
+    def _check(self, answer: pb.DeliverResultResponse) -> None:
+        """Nobody accepts a receipt that does not exist, or has records and bytes that were never sent."""
+        if answer.accepted and self._receipt is None:
+            raise AnswerMalformed("The gateway accepted a receipt that there is not.")
+        if answer.log_sequence_next > len(self._records) or answer.offset > _offset_max:
+            raise AnswerMalformed("The gateway has more than was sent.")
 
     async def _parts(self, place: "asyncio.Future[pb.DeliverResultResponse]") -> AsyncIterator[pb.DeliverResultRequest]:
         yield self._open

@@ -2,6 +2,7 @@
 
 - `attached` keeps an Attach stream up: credentials first, then whatever is queued; a broken stream is dialled again
   after a pause with jitter. What was asked while no stream was up is lost on purpose: asks are repeated by who asks.
+- Bytes that are no message break a stream like any cut: it is let go, and attempts go on under the leases they hold.
 - Payload and results have calls of their own, and resume where they broke.
 """
 
@@ -15,7 +16,7 @@ import structlog
 
 from carnet.core.errors import CarnetError, GatewayUnavailable
 from carnet.core.receipt import ExitClass
-from carnet.rpc import calling
+from carnet.rpc import AnswerMalformed, calling, strict
 from carnet.v1 import runners_pb2 as pb
 from carnet.v1.runners_pb2_grpc import RunnersStub
 from carnet.v1.statements_pb2 import ExitClass as ExitNumber
@@ -37,7 +38,7 @@ class Link:
     """A channel to the gateway. `presented` gives what to show, newest each time."""
 
     def __init__(self, channel: grpc.aio.Channel, *, presented: Callable[[], Presented]) -> None:
-        self._stub: RunnersAsyncStub = RunnersStub(channel)
+        self._stub: RunnersAsyncStub = RunnersStub(strict(channel))
         self._presented = presented
         self._outgoing: asyncio.Queue[pb.AttachRequest] | None = None
         self.up = asyncio.Event()
@@ -48,10 +49,10 @@ class Link:
         while True:
             try:
                 await self._attach(hear, state)
-                pause = pause_seconds
             except CarnetError as error:
                 _log.warning("not attached", action="attach", reason=error.reason, text=error.text)
             finally:
+                pause = pause_seconds if self.up.is_set() else pause
                 self._outgoing = None
                 self.up.clear()
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, not a secret
@@ -85,12 +86,24 @@ class Link:
         """Payload chunks from a place on: each with the (object, segment, offset) that the gateway says it has."""
         request = pb.FetchPayloadRequest(grant_digest=grant_digest, object=object_id, segment=segment, offset=offset)
         async with calling():
-            async for chunk in self._stub.FetchPayload(request):
-                yield (chunk.object, chunk.segment, chunk.offset), chunk.data
+            call = self._stub.FetchPayload(request)
+            try:
+                async for chunk in call:
+                    yield (chunk.object, chunk.segment, chunk.offset), chunk.data
+            finally:
+                call.cancel()
 
-    def deliver(self, parts: AsyncIterator[pb.DeliverResultRequest]) -> AsyncIterator[pb.DeliverResultResponse]:
-        """One delivery stream; the caller reads what the gateway says of it."""
-        return self._stub.DeliverResult(parts).__aiter__()
+    async def deliver(
+        self, parts: AsyncIterator[pb.DeliverResultRequest]
+    ) -> AsyncGenerator[pb.DeliverResultResponse, None]:
+        """One delivery stream: what the gateway says of it."""
+        async with calling():
+            call = self._stub.DeliverResult(parts)
+            try:
+                async for answer in call:
+                    yield answer
+            finally:
+                call.cancel()
 
     async def _attach(self, hear: Hear, state: Callable[[], pb.AttachRequest.StateChange]) -> None:
         outgoing: asyncio.Queue[pb.AttachRequest] = asyncio.Queue()
@@ -102,12 +115,17 @@ class Link:
 
         async with calling():
             call = self._stub.Attach(said())
-            async for message in call:
-                if message.HasField("attached"):
-                    self._outgoing = outgoing
-                    self.state(state())
-                    self.up.set()
-                await hear(message)
+            try:
+                async for message in call:
+                    if not self.up.is_set() and not message.HasField("attached"):
+                        raise AnswerMalformed("The gateway spoke before it attached this runner.")
+                    if message.HasField("attached"):
+                        self._outgoing = outgoing
+                        self.state(state())
+                        self.up.set()
+                    await hear(message)
+            finally:
+                call.cancel()
         raise GatewayUnavailable(detail="the gateway ended the stream")
 
     def _say(self, message: pb.AttachRequest) -> None:

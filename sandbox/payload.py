@@ -1,6 +1,7 @@
 """Payload: fetched as ciphertext, opened with the wrap, fed to the cage as a stream.
 
-- Every byte that arrives is held against the segments that the client signed; a cut stream goes on where it broke.
+- Every byte that arrives is held against the segments that the client signed; a cut stream goes on where it broke, for
+  as long as the attempt has time. A store that is busy, and bytes that are no message, are cuts too.
 - The root that comes out of the wrap is compared with the commitment in the manifest before anything is opened.
 - Segments are opened while they are fed: no plaintext on disk, bounded memory at any size.
 """
@@ -13,10 +14,12 @@ from typing import Final
 from carnet.core import limits
 from carnet.core.document import parse
 from carnet.core.envelope import unwrap_root, unwrap_root_addendum
-from carnet.core.errors import GatewayUnavailable, PayloadDigestMismatch
+from carnet.core.errors import LeaseLost, PayloadDigestMismatch
 from carnet.core.job import Manifest, Mode
 from carnet.core.root import check_root
 from carnet.core.segment import SegmentOpener
+from carnet.patience import AGAIN
+from carnet.rpc import AnswerMalformed
 from sandbox import frames
 from sandbox.epoch import EpochKeys
 from sandbox.link import Link
@@ -59,8 +62,10 @@ async def _fetch_some(
                     raise PayloadDigestMismatch("The gateway sent another part of the payload than was asked for.")
                 if file.size + len(data) > size:
                     raise PayloadDigestMismatch("A payload segment is longer than the client signed.")
+                if stopped():
+                    raise LeaseLost
                 await asyncio.to_thread(file.add, data)
-    except GatewayUnavailable:
+    except (*AGAIN, AnswerMalformed):
         if stopped():
             raise
         await asyncio.sleep(pause_seconds)

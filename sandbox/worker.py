@@ -155,6 +155,7 @@ class Worker:
                 grant_digest=self.grant_digest,
                 attempt=self._offer.grant.attempt,
                 start=signed_start,
+                stopped=self._stopped,
             )
             await self._note(Step.PREPARED)
             sender = asyncio.create_task(self._deliver(delivery), name="delivery")

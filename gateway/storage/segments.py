@@ -3,7 +3,8 @@
 Rules:
 - Segments come in the order of the manifest: object 0 segment 0, its next ones, then object 1 segment 0. No segment is
   larger than one can be, and all together no larger than `bytes_max`.
-- SHA-256 is taken while the bytes are written, once. Only what was found on disk after a restart is hashed again.
+- SHA-256 is taken while the bytes are written, once. Only what was found on disk after a restart is hashed again, and
+  synced: its writer may have died before it did so.
 - `written` says what was handed over, `sync` makes it durable. Bytes that were written already are passed over, so a
   sender may begin again at any offset up to the end; one after the end raises `EnvelopeMalformed`.
 - Names are numbers only; files are 0600, folders 0700.
@@ -163,11 +164,12 @@ class SegmentFolder:
         for object_id, index, size in segment_sizes(self._folder):
             if (object_id, index) != (0, 0):
                 self._step(Position(object_id=object_id, segment=index))
-            self._hash = _digest_of(segment_path(self._folder, object_id=object_id, index=index))
+            self._hash = _found(segment_path(self._folder, object_id=object_id, index=index))
             self._bytes_left -= size
             self._at = Position(object_id=object_id, segment=index, offset=size)
 
 
-def _digest_of(path: Path) -> "hashlib._Hash":
+def _found(path: Path) -> "hashlib._Hash":
     with path.open("rb") as file:
+        os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256")

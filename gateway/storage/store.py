@@ -96,13 +96,15 @@ class Store(Protocol):
 class SqliteStore(Store):
     """The store in one SQLite file: WAL, every commit synced to disk, one writer, a few readers."""
 
-    def __init__(self, path: Path, *, sequencer: Sequencer, lock: int, readers: int) -> None:
+    def __init__(
+        self, path: Path, *, sequencer: Sequencer, lock: int, readers: int, failed: Callable[[], None]
+    ) -> None:
         self._lock = lock
         self._sequencer = sequencer
         self._write_engine = _engine(path, begin="BEGIN IMMEDIATE", connections=1)
         self._read_engine = _engine(path, begin="BEGIN", connections=readers)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="store-reader")
-        self._writer = Writer(self._write_engine, sequencer)
+        self._writer = Writer(self._write_engine, sequencer, failed=failed)
 
     @classmethod
     async def open(
@@ -113,14 +115,16 @@ class SqliteStore(Store):
         log_key: Ed25519PrivateKey,
         head: Path | None = None,
         readers: int = readers_default,
+        failed: Callable[[], None] = lambda: None,
     ) -> "SqliteStore":
         """Open or make the store at `path`, bring its tables forward, and check its log.
 
-        `head` is the log's head file, beside the database by default; keep it out of the database's backups. Raises
-        `StoreUnavailable` where another process has the store, and `LogDamaged` where the log does not fit.
+        `head` is the log's head file, beside the database by default; keep it out of the database's backups. `failed`
+        is called, from a thread, where nothing will be written any more before a restart. Raises `StoreUnavailable`
+        where another process has the store, and `LogDamaged` where the log does not fit.
         """
         sequencer = Sequencer(origin=origin, key=log_key, head=LogHead(head or path.with_name(path.name + ".head")))
-        return await asyncio.to_thread(cls._opened, path, sequencer, readers)
+        return await asyncio.to_thread(cls._opened, path, sequencer, readers, failed)
 
     async def write(self, batch: Batch) -> Written:
         """Do a batch, durable."""
@@ -140,9 +144,9 @@ class SqliteStore(Store):
         await asyncio.to_thread(self._close)
 
     @classmethod
-    def _opened(cls, path: Path, sequencer: Sequencer, readers: int) -> "SqliteStore":
+    def _opened(cls, path: Path, sequencer: Sequencer, readers: int, failed: Callable[[], None]) -> "SqliteStore":
         lock = _locked(path)
-        store = cls(path, sequencer=sequencer, lock=lock, readers=readers)
+        store = cls(path, sequencer=sequencer, lock=lock, readers=readers, failed=failed)
         try:
             _make(path)
             with store._write_engine.begin() as connection:

@@ -9,13 +9,13 @@ Rules:
 - Where a commit fails, its callers are told `StoreUnavailable`, and before the next group the log's state is read again
   from the rows, since it may have been committed all the same.
 - Where those rows do not fit their checkpoint, or the log's head can not be written, nothing more is written until a
-  restart, which checks the whole log.
+  restart, which checks the whole log; `failed` is told, in this thread.
 """
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -49,7 +49,8 @@ class _Waiting:
 class Writer:
     """The queue and its thread. `engine` begins each transaction as a writing one."""
 
-    def __init__(self, engine: Engine, sequencer: Sequencer) -> None:
+    def __init__(self, engine: Engine, sequencer: Sequencer, *, failed: Callable[[], None]) -> None:
+        self._failed = failed
         self._engine = engine
         self._sequencer = sequencer
         self._waiting: deque[_Waiting] = deque()
@@ -108,7 +109,7 @@ class Writer:
             _log.error("group not committed", action="write", error=type(error).__name__, batches=len(batches))
             self._known = False
             if isinstance(error, LogDamaged):
-                self._stop()
+                self._fail()
             return [StoreUnavailable(detail=type(error).__name__) for _ in batches]
 
     def _reload(self) -> None:
@@ -138,7 +139,11 @@ class Writer:
             self._sequencer.settle(staged)
         except OSError as error:
             _log.error("head of the log not written", action="stop", error=error.strerror)
-            self._stop()
+            self._fail()
+
+    def _fail(self) -> None:
+        self._stop()
+        self._failed()
 
     def _stop(self) -> None:
         with self._changed:

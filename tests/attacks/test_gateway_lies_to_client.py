@@ -4,6 +4,7 @@ The gateway signs with its own good keys, and logs what it likes in its own log.
 refused; its control takes the named check away, and then the client believes it.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +22,7 @@ from carnet.checkpoints import SeenLog
 from carnet.client import Client
 from carnet.core import credential
 from carnet.core.certificate import LeafKind, read_leaf
-from carnet.core.errors import CarnetError, NoCapacity, ProofInvalid, StatementInvalid
+from carnet.core.errors import CarnetError, EnvelopeMalformed, NoCapacity, ProofInvalid, StatementInvalid
 from carnet.core.facts import parse_facts
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState
@@ -261,6 +262,44 @@ async def test_a_client_seals_for_no_runner(name: str, parties: Parties, monkeyp
         monkeypatch.setattr(place, attribute, loose)
     again = await prepared(parties, shown(parties, change) if patches else None)
     assert [runner.jurisdiction for runner in again.runners] == ["FR", "DE"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda c: c.Clear(),
+        lambda c: setattr(c.status, "keyid", b"short"),
+        lambda c: setattr(c.card, "payload", b""),
+    ],
+    ids=["empty", "with a short key id", "with an empty card"],
+)
+async def test_a_malformed_candidate_is_turned_down_alone_and_by_the_client(
+    spoil: Callable[[Any], None], parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first(honest: jobs_pb2.PrepareJobResponse) -> jobs_pb2.PrepareJobResponse:
+        honest.candidates.insert(0, honest.candidates[-1])
+        spoil(honest.candidates[0])
+        return honest
+
+    found = await prepared(parties, first)
+    assert [runner.jurisdiction for runner in found.runners] == ["FR", "DE"]
+    assert [r.by for r in found.rejected] == ["client"]
+    # Control: as it was blamed before, one malformed statement ends the whole answer, and the caller is told off.
+    monkeypatch.setattr(clients, "reading", contextlib.nullcontext)
+    with pytest.raises(EnvelopeMalformed):
+        await prepared(parties, first)
+
+
+async def test_a_crowd_of_candidates_is_not_looked_at(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crowd(honest: jobs_pb2.PrepareJobResponse) -> jobs_pb2.PrepareJobResponse:
+        honest.candidates.extend(jobs_pb2.Candidate() for _ in range(10_000))
+        return honest
+
+    with pytest.raises(StatementInvalid, match="more candidates"):
+        await prepared(parties, crowd)
+    # Control: without the bound each of them is judged.
+    monkeypatch.setattr(clients.limits, "shortlist_max", 2**20)
+    assert len((await prepared(parties, crowd)).rejected) == 10_000
 
 
 @pytest.mark.parametrize(
@@ -541,7 +580,7 @@ def loose_order(self: Attempt, record: jobs_pb2.LogRecord) -> LogLine | None:
 
 
 _open = Attempt.open
-ORDER: Patches = ((Attempt, "open", loose_order),)
+ORDER: Patches = ((Attempt, "open", loose_order), (clients, "_after", lambda index, wanted: index + 1))
 END: Patches = ((Client, "_log_ended", nothing),)
 GAP = "The log has a gap, a repeat, or goes on after its end."
 LOGS: dict[str, tuple[Any, str, Patches]] = {
@@ -607,6 +646,24 @@ async def test_an_earlier_attempt_does_not_come_back(
         await watch(parties, recorded, again)
     # Control: as the same attempt it changes nothing.
     assert await watch(parties, recorded, lambda items: items[:4] + items[3:])
+
+
+@pytest.mark.parametrize("kind", ["event", "log"])
+async def test_an_index_that_no_stream_can_go_on_from_is_the_gateways_fault(
+    kind: str, parties: Parties, recorded: tuple[Held, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lie(items: list[Any]) -> list[Any]:
+        for item in items:
+            if item.HasField(kind):
+                getattr(item, kind).index = 2**64 - 1
+        return items
+
+    with pytest.raises(StatementInvalid, match="beyond any index"):
+        await watch(parties, recorded, lie)
+    # Control: without the bound the number after it is an error of Python's.
+    monkeypatch.setattr(clients, "_after", lambda index, wanted: index + 1)
+    with pytest.raises(ValueError, match="out of range"):
+        await watch(parties, recorded, lie)
 
 
 STARTS: dict[str, tuple[Any, str]] = {

@@ -1,6 +1,7 @@
 """What fuzzers send: messages of any content that protobuf can write, and honest bytes with something done to them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -54,49 +55,59 @@ def _single(field: Any, depth: int) -> "st.SearchStrategy[object]":
     return _SIZES.map(bytes) | st.binary(max_size=64)
 
 
-@st.composite
-def mutated(draw: st.DrawFn, honest: bytes) -> bytes:
-    """Honest bytes that were changed: flipped, cut, repeated, filled in. Never the honest bytes themselves."""
-    data = bytearray(honest)
-    for change in draw(st.lists(st.sampled_from(CHANGES), min_size=1, max_size=3)):
-        change(draw, data)
-    if bytes(data) == honest:
-        data += b"\x00"
-    return bytes(data)
+Change = Callable[[bytearray, int, bytes], None]
 
 
-def _place(draw: st.DrawFn, data: bytearray) -> int:
-    # Not bounded by the size of the data: signatures differ in size from run to run, and draws must not.
-    return draw(st.integers(0, 2**20 - 1)) % max(1, len(data))
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to honest bytes, whatever they are: they may be made only after the recipe was drawn."""
+
+    steps: tuple[tuple[Change, int, bytes], ...]
+
+    def __call__(self, honest: bytes) -> bytes:
+        """The bytes, changed. Never the honest ones themselves."""
+        data = bytearray(honest)
+        for change, place, extra in self.steps:
+            # Not bounded by the size of the data: signatures differ in size from run to run, and draws must not.
+            change(data, place % max(1, len(data)), extra)
+        return bytes(data) if bytes(data) != honest else honest + b"\x00"
 
 
-def flip(draw: st.DrawFn, data: bytearray) -> None:
+def recipes() -> st.SearchStrategy[Recipe]:
+    """One to three changes: flipped, cut, repeated, filled in."""
+    step = st.tuples(st.sampled_from(CHANGES), st.integers(0, 2**20 - 1), st.binary(min_size=3, max_size=8))
+    return st.lists(step, min_size=1, max_size=3).map(tuple).map(Recipe)
+
+
+def mutated(honest: bytes) -> st.SearchStrategy[bytes]:
+    """Honest bytes that were changed."""
+    return recipes().map(lambda recipe: recipe(honest))
+
+
+def flip(data: bytearray, place: int, extra: bytes) -> None:
     """One bit."""
-    place, bit = _place(draw, data), draw(st.integers(0, 7))
     if data:
-        data[place] ^= 1 << bit
+        data[place] ^= 1 << (extra[0] & 7)
 
 
-def cut(draw: st.DrawFn, data: bytearray) -> None:
+def cut(data: bytearray, place: int, extra: bytes) -> None:
     """The end goes."""
-    del data[_place(draw, data) :]
+    del data[place:]
 
 
-def double(draw: st.DrawFn, data: bytearray) -> None:
+def double(data: bytearray, place: int, extra: bytes) -> None:
     """A stretch, or all of it, comes twice."""
-    start = 0 if draw(st.booleans()) else _place(draw, data)
-    data += data[start:]
+    data += data[place if extra[0] & 1 else 0 :]
 
 
-def insert(draw: st.DrawFn, data: bytearray) -> None:
+def insert(data: bytearray, place: int, extra: bytes) -> None:
     """Something comes in between."""
-    start = _place(draw, data)
-    data[start:start] = draw(st.binary(min_size=1, max_size=8))
+    data[place:place] = extra
 
 
-def unknown(draw: st.DrawFn, data: bytearray) -> None:
+def unknown(data: bytearray, place: int, extra: bytes) -> None:
     """A field that nobody knows."""
-    data += b"\xfa\x3e" + bytes([3]) + draw(st.binary(min_size=3, max_size=3))
+    data += b"\xfa\x3e" + bytes([3]) + extra[:3]
 
 
-CHANGES: tuple[Callable[[st.DrawFn, bytearray], None], ...] = (flip, cut, double, insert, unknown)
+CHANGES: tuple[Change, ...] = (flip, cut, double, insert, unknown)

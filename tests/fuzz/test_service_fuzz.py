@@ -23,6 +23,7 @@ from tests.fixtures.client_double import ClientDouble, facts, hostile_addition, 
 from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, World, bounded, gateway_of
 from tests.fixtures.listener import reason_of
 from tests.fixtures.runner_double import RunnerDouble, active, renewal
+from tests.fuzz.methods import METHODS
 from tests.fuzz.shapes import messages, mutated
 
 pytestmark = [*ON_ITS_LOOP, pytest.mark.timeout(900)]
@@ -32,34 +33,6 @@ NEVER = frozenset({"UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "DEADLINE_EXCEEDED", 
 # grpc.aio's own words on a call that ended while it was still sending: it loses the status that came.
 LOST = "Internal error from Core"
 call_seconds = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """A method, the message that it takes, and honest bytes of one."""
-
-    path: str
-    message: type[Message]
-    streams_in: bool = False
-    streams_out: bool = False
-
-
-METHODS = {
-    name: Method(path=f"/carnet.v1.{name.replace('.', '/')}", message=message, streams_in=into, streams_out=out)
-    for name, message, into, out in (
-        ("Jobs.PrepareJob", jobs_pb2.PrepareJobRequest, False, False),
-        ("Jobs.SubmitJob", jobs_pb2.SubmitJobRequest, True, False),
-        ("Jobs.GetJob", jobs_pb2.GetJobRequest, False, False),
-        ("Jobs.ListJobs", jobs_pb2.ListJobsRequest, False, False),
-        ("Jobs.CancelJob", jobs_pb2.CancelJobRequest, False, False),
-        ("Jobs.WatchJob", jobs_pb2.WatchJobRequest, False, True),
-        ("Jobs.FetchResult", jobs_pb2.FetchResultRequest, False, True),
-        ("Jobs.AddRecipients", jobs_pb2.AddRecipientsRequest, False, False),
-        ("Runners.Attach", runners_pb2.AttachRequest, True, True),
-        ("Runners.FetchPayload", runners_pb2.FetchPayloadRequest, False, True),
-        ("Runners.DeliverResult", runners_pb2.DeliverResultRequest, True, True),
-    )
-}
 
 
 @dataclass(kw_only=True)
@@ -73,7 +46,7 @@ class Peers:
     async def send(self, name: str, parts: list[bytes]) -> str:
         """How a call with these bytes ended: OK, or the reason; a status of its own where gRPC itself refused."""
         method = METHODS[name]
-        channel = self.client._channel if name.startswith("Jobs.") else self.runner._channel
+        channel = self.runner._channel if name.startswith("Runners.") else self.client._channel
         kind: Any = {
             (False, False): channel.unary_unary,
             (False, True): channel.unary_stream,
@@ -140,13 +113,14 @@ async def peers(gateway_process: GatewayProcess) -> AsyncIterator[Peers]:
             "Runners.FetchPayload": [runners_pb2.FetchPayloadRequest(grant_digest=digest, offset=2**64 - 1)],
             "Runners.DeliverResult": [deliver(open=deliver.Open(grant_digest=digest))],
         }
+        assert set(honest) == set(METHODS), "a method that is answered has an honest request here"
         wire = {name: [message.SerializeToString() for message in found] for name, found in honest.items()}
         yield Peers(client=client, runner=runner, honest=wire)
 
 
 def parts_for(name: str, honest: list[bytes]) -> "st.SearchStrategy[list[bytes]]":
     """Bytes, messages, and honest requests of which one part was changed."""
-    any_message = messages(METHODS[name].message).map(lambda message: message.SerializeToString())
+    any_message = messages(METHODS[name].asked).map(lambda message: message.SerializeToString())
     single = st.binary(max_size=120) | any_message | st.sampled_from(honest).flatmap(mutated)
     changed = st.tuples(st.integers(0, len(honest) - 1), st.data()).map(lambda _: honest)
     some = st.lists(single, min_size=1, max_size=3)
@@ -191,7 +165,7 @@ async def test_honest_requests_are_answered_control(peers: Peers) -> None:
 async def test_a_message_beyond_the_bound_is_refused_before_it_is_read(peers: Peers, name: str) -> None:
     gateway, world = peers.client.gateway, peers.client.gateway.world
     large = (("grpc.max_send_message_length", -1),)
-    enterprise = name.startswith("Jobs.")
+    enterprise = not name.startswith("Runners.")
     home = peers.client.tenant.home
     target = gateway.gateway.addresses.enterprise if enterprise else gateway.gateway.addresses.runner
     certificate = home / "client.pem" if enterprise else peers.runner.home / "chain.pem"

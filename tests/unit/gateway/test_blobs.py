@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -188,6 +189,31 @@ async def test_results_resume_where_they_are_and_keep_their_digests(tmp_path: Pa
     assert await upload.finish() == expected
     assert await upload.finish() == expected
     assert await get(again, RESULT, Position(object_id=1)) == b"abcdef"
+    await upload.close()
+    again.close()
+
+
+async def test_what_was_found_after_a_restart_is_synced_before_it_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process died after it wrote and before it synced: the bytes are in the files, and maybe nowhere else."""
+    first = BlobStore(tmp_path / "blobs")
+    upload = await first.results(RESULT)
+    await upload.write(Position(), b"index")
+    await upload.write(Position(object_id=1), b"abc")
+    first.close()
+    synced, fsync = list[int](), os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    again = BlobStore(tmp_path / "blobs")
+    upload = await again.results(RESULT)
+    files = {path.stat().st_ino for path in (tmp_path / "blobs" / RESULT.path).iterdir()}
+    assert len(files) == 2
+    assert files <= set(synced)
     await upload.close()
     again.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,15 @@ from carnet.core.job import JobState
 from carnet.core.lifecycle import CancelAsked, Claimed
 from carnet.core.receipt import ExitClass
 from carnet.statements import RENEWAL
+from gateway import dispatch
 from gateway.roster import Presence
 from gateway.storage import queries
 from sandbox.agent import offer_from
 from sandbox.offer import Memory, judge_offer
 from tests.fixtures.broker import Broker, broker, revised
-from tests.fixtures.parties import Parties
+from tests.fixtures.gateway_process import until
+from tests.fixtures.parties import Parties, facts
+from tests.fixtures.stored import job, life
 
 
 @pytest.fixture
@@ -171,6 +175,56 @@ async def test_a_cancelled_job_is_revoked_and_closed_when_its_runner_says_so(fou
     await found.dispatch.ended(presence, grant, ExitClass.CANCELLED)
     assert (await found.row(key)).life.state is JobState.CANCELLED
     assert presence.held == set()
+
+
+async def test_more_jobs_than_are_claimed_at_once_do_not_wait_for_the_next_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "sweep_seconds", 3600.0)
+    own, many = Parties.build(tmp_path / "parties"), 2 * dispatch.claims_max + 3
+    async with broker(own, tmp_path, "FR") as found:
+        keys = [await found.accept(own.sealed("FR")) for _ in range(many)]
+        await until(lambda: len(found.dispatch._queued) == many and not found.dispatch._claiming)
+        own.runners["FR"].restart()
+        found.attach("FR")  # it can open none of them, and each is told so by a claim of its own
+
+        def waiting() -> bool:
+            lives = [found.lives.find(key) for key in keys]
+            return all(one is not None and one.life.state is JobState.NEEDS_RECIPIENTS for one in lives)
+
+        await until(waiting)
+
+
+async def test_attempts_are_spaced_the_longer_the_more_were_lost(
+    parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, ahead = asyncio.get_running_loop(), [0.0]
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + ahead[0])
+    async with broker(parties, tmp_path, "DE", "FR", "US") as found:
+        presences = [found.attach(place) for place in ("FR", "DE", "US")]
+        key = await found.accept(parties.sealed("FR", "DE", "US", data=facts(caps={"attempts": 3})))
+        for lost, (presence, after) in enumerate(pairwise(presences), start=1):
+            await found.dispatch.refused(presence, await offered(found, presence), "IMAGE_NOT_ALLOWED")
+            pause = dispatch.attempt_pause_seconds * 2 ** (lost - 1)
+            ahead[0] += pause - 0.5
+            found.dispatch.nudge()
+            await asyncio.sleep(0.2)
+            assert after.outgoing.empty(), "a runner that is here and free does not shorten the pause"
+            assert (await found.row(key)).life.state is JobState.QUEUED
+            ahead[0] += 0.5
+            found.dispatch.nudge()
+        assert (await found.sent(presences[-1])).HasField("offer")
+
+
+def test_the_pause_doubles_from_a_second_to_a_minute() -> None:
+    before = replace(job(), life=life(JobState.RUNNING))
+    pauses = [
+        dispatch._pause(before, replace(before, life=replace(before.life, attempts_max=8, attempt=lost)))
+        for lost in range(1, 9)
+    ]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert dispatch._pause(job(), before) == 0.0, "nothing was lost"
 
 
 async def test_a_queued_job_that_fell_out_of_the_queue_is_found_again(found: Broker, parties: Parties) -> None:
