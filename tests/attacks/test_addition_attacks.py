@@ -5,27 +5,21 @@ which is then brought home by the runner that was added.
 """
 
 import secrets
-import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
 from carnet import statements
-from carnet.addition import Addition, add
-from carnet.answers import Prepared
-from carnet.authorship import Written
 from carnet.core.encoding import StatementKind
 from carnet.core.errors import CarnetError
-from carnet.core.job import Addendum, JobState
 from carnet.core.statement import Signed, Signer
 from carnet.v1 import jobs_pb2 as pb
 from carnet.wire import signed_to_proto
 from tests.fixtures.client_double import ClientDouble, facts
-from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, until
-from tests.fixtures.runner_double import Attached, RunnerDouble
+from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess
+from tests.fixtures.waiting import Waiting, waiting_for
 
 pytestmark = ON_ITS_LOOP
 
@@ -36,82 +30,10 @@ async def client(gateway_process: GatewayProcess) -> AsyncIterator[ClientDouble]
         yield found
 
 
-@dataclass(kw_only=True)
-class Waiting:
-    """A job whose runner lost its key, what its owner knows of it, and the runner as it came back."""
-
-    client: ClientDouble
-    runner: RunnerDouble
-    attached: Attached
-    name: str
-    written: Written
-    prepared: Prepared
-    addition: Addition
-
-    def request(self, signed: Signed | None = None, **changes: Any) -> pb.AddRecipientsRequest:
-        fields: dict[str, Any] = {
-            "name": self.name,
-            "request_id": str(uuid.uuid4()),
-            "addendum": signed_to_proto(signed or self.addition.signed),
-            "tenant_key_set": self.client.key_set(),
-            "wraps": list(self.addition.wraps),
-            "decision": signed_to_proto(self.prepared.decided.signed),
-            "body": self.prepared.decided.body.payload,
-        }
-        return pb.AddRecipientsRequest(**fields | changes)
-
-    def saying(self, by: Signer | None = None, **changes: Any) -> pb.AddRecipientsRequest:
-        """An addition under another addendum, well signed."""
-        unsigned: Addendum = replace(self.addition.addendum, payload=b"", **changes)
-        return self.request(statements.ADDENDUM.sign(unsigned, by or self.client.tenant.signer)[1])
-
-    async def refused(self, request: pb.AddRecipientsRequest) -> str:
-        before = self.client.gateway.left()
-        with pytest.raises(CarnetError) as caught:
-            await self.client.call("AddRecipients", request)
-        assert self.client.gateway.left() == before
-        assert (await self.client.client.job(self.name)).state is JobState.NEEDS_RECIPIENTS
-        return caught.value.reason
-
-    async def comes_home(self) -> None:
-        """The control: the honest addition is taken, and the job runs."""
-        await self.client.call("AddRecipients", self.request())
-        await self.runner.finish(self.runner.attempt(await self.attached.offer()))
-        assert (await self.client.client.result(self.name)).succeeded
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def waiting(client: ClientDouble) -> AsyncIterator[Waiting]:
-    async with RunnerDouble(client.gateway) as before:
-        await before.attach(slots=0)
-        name = await client.submitted()
-    async with RunnerDouble(client.gateway) as runner:
-        attached = await runner.attach()
-
-        async def lost() -> bool:
-            return (await client.client.job(name)).state is JobState.NEEDS_RECIPIENTS
-
-        await until(lost)
-        job = await client.call("GetJob", pb.GetJobRequest(name=name))
-        written = await client.client.written(name)
-        prepared = await client.client.prepare(facts())
-        addition = add(
-            written,
-            job.self_wrap,
-            prepared.decided,
-            prepared.runners,
-            keys=client.context.keys(),
-            now_ns=client.gateway.clock(),
-        )
-        yield Waiting(
-            client=client,
-            runner=runner,
-            attached=attached,
-            name=name,
-            written=written,
-            prepared=prepared,
-            addition=addition,
-        )
+    async with waiting_for(client) as found:
+        yield found
 
 
 def known_key(waiting: Waiting) -> pb.AddRecipientsRequest:
