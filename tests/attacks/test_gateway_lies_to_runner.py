@@ -5,6 +5,7 @@ and shows that a cage is then started with what the gateway chose.
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,22 +17,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
 
 from carnet import authorship, statements
-from carnet.core import limits
+from carnet.core import envelope, limits
 from carnet.core.decision import RunnerObligation
+from carnet.core.encoding import ctx
 from carnet.core.envelope import HybridPublicKey, wrap_root
 from carnet.core.errors import CredentialInvalid, RecipientKeyExpired, StatementInvalid
 from carnet.core.job import Addendum, Recipient
 from carnet.core.lease import HeldLease
 from carnet.core.statement import Signer, VerifyingKey
-from carnet.v1 import runners_pb2
+from carnet.v1 import runners_pb2, statements_pb2
 from carnet.wire import logged_to_proto, signed_to_proto
 from sandbox import offer as offers
 from sandbox import payload, spool, worker
 from sandbox.agent import offer_from
 from sandbox.offer import Memory, judge_offer
 from tests.fixtures.malicious_gateway import Held, MaliciousGateway, running, serving
-from tests.fixtures.parties import SECOND, SECRET, Cage, LogBook, Parties, nothing, resigned, trusting
+from tests.fixtures.parties import SECOND, SECRET, Cage, LogBook, Parties, facts, nothing, resigned, trusting
 
+MEMORY = json.loads(facts())["resources"]["memory_bytes"]
 OTHER = hashlib.sha256(b"other").digest()
 Patches = tuple[tuple[object, str, object], ...]
 
@@ -172,11 +175,19 @@ def edited(statement: Any, before: bytes, after: bytes) -> None:
     statement.payload = statement.payload.replace(before, after)
 
 
+def more_memory(statement: Any) -> None:
+    manifest = statements_pb2.Manifest.FromString(statement.payload)
+    manifest.resources.memory_bytes *= 2
+    statement.payload = manifest.SerializeToString(deterministic=True)
+
+
 DUTY = RunnerObligation(type="delete_before_noon", number=1, word="")
 VERIFY: Patches = ((VerifyingKey, "verify", trusting),)
 PERMIT: Patches = ((offers, "_check_permit", nothing),)
 GRANT: Patches = ((offers, "_check_grant", nothing),)
-LOGGED: Patches = ((offers, "_check_logged", nothing),)
+LOGGED: Patches = ((offers, "_check_logged", nothing), (offers, "_check_history", nothing))
+# A wrap is bound to the manifest, so that an altered one needs a loose wrap too before anything is opened.
+WRAP: Patches = ((envelope, "_wrap_info", lambda *_: ctx("self", b"")),)
 DIGEST: Patches = ((spool.SegmentFile, "finish", lambda self, digest: self.close()),)
 
 LIES = [
@@ -317,7 +328,14 @@ LIES = [
         reason="SIGNATURE_INVALID",
         text="A signature does not verify under the key that was expected.",
         offer=altered("manifest", lambda manifest: edited(manifest, b"5a5a", b"6666")),
-        patches=(*VERIFY, *PERMIT, *GRANT),
+        patches=(*VERIFY, *PERMIT, *GRANT, *WRAP),
+    ),
+    Lie(
+        name="the resources were swapped in the manifest",
+        reason="SIGNATURE_INVALID",
+        text="A signature does not verify under the key that was expected.",
+        offer=altered("manifest", more_memory),
+        patches=(*VERIFY, *PERMIT, *GRANT, *WRAP),
     ),
     Lie(
         name="the tenant's keys are signed by a root that was never pinned",
@@ -407,6 +425,7 @@ class Seen:
     texts: set[tuple[str, str]]
     done: bool
     images: list[str]
+    memory: list[int]
 
 
 async def tell(parties: Parties, state: Path, lie: Lie | None) -> Seen:
@@ -427,7 +446,14 @@ async def tell(parties: Parties, state: Path, lie: Lie | None) -> Seen:
                 await double.offer(held, runner)
                 await double.until(lambda: double.refused or double.ended or held.done.is_set())
     said = {(e["reason"], e.get("text") or e.get("detail", "")) for e in logs if "reason" in e}
-    return Seen(opened=cage.opened, refused=double.refused, texts=said, done=held.done.is_set(), images=cage.asked)
+    return Seen(
+        opened=cage.opened,
+        refused=double.refused,
+        texts=said,
+        done=held.done.is_set(),
+        images=cage.asked,
+        memory=cage.memory,
+    )
 
 
 async def test_control_an_honest_gateway_gets_its_job_done(parties: Parties, tmp_path: Path) -> None:
@@ -454,13 +480,11 @@ async def test_control_without_the_check_the_runner_opens_though(
 ) -> None:
     for place, name, loose in lie.patches:
         monkeypatch.setattr(place, name, loose)
-    if "swapped" in lie.name:
-        # A wrap is bound to the manifest: what the altered image gets is a cage that the runner would have prepared.
-        seen = await tell(parties, tmp_path, lie)
-        assert any("6666" in image for image in seen.images)
-        return
     seen = await tell(parties, tmp_path, lie)
     assert len(seen.opened) == 1
+    # What the client signed was not what ran.
+    assert any("6666" in image for image in seen.images) == ("image" in lie.name)
+    assert seen.memory == [2 * MEMORY if "resources" in lie.name else MEMORY]
 
 
 def test_every_lie_without_a_check_is_one_that_no_check_but_a_key_or_a_shape_stops() -> None:
