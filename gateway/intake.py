@@ -32,7 +32,6 @@ from carnet.core.errors import (
     FieldInvalid,
     PayloadNotEncrypted,
     RecipientKeyExpired,
-    StatementInvalid,
 )
 from carnet.core.facts import JobFacts
 from carnet.core.job import JobState, Manifest, check_facts
@@ -40,7 +39,7 @@ from carnet.core.lifecycle import Accepted, Contender, Job, advance
 from carnet.core.segment import ciphertext_size, segment_sizes
 from carnet.pins import Pins
 from carnet.v1 import jobs_pb2 as pb
-from carnet.verdict import Decided
+from carnet.verdict import Decided, check_tenant
 from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_bytes
 from gateway import validation
 from gateway.auditlog import AuditLog
@@ -155,8 +154,7 @@ class Intake:
     def _open(self, caller: Caller, header: pb.SubmitJobRequest.Header) -> _Opening:
         opened = self._openings.of(header)
         facts, decided = opened.facts, opened.decided
-        if decided.record.tenant_id != caller.tenant_id:
-            raise StatementInvalid("The decision is another tenant's.")
+        check_tenant(decided, caller.tenant_id)
         if decided.body.verdict is not Verdict.PERMIT:
             raise Denied("The decision does not permit this job.", violations=self._violations(decided.body))
         check_record(decided.record, decided.body, facts_digest=facts.digest, now_ns=self._parts.clock())

@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 from carnet.authorship import Written, open_written
 from carnet.core.decision import check_record, check_usable, recipients_max
-from carnet.core.errors import FactsMismatch, FieldInvalid, IllegalTransition, JobNotWaiting, StatementInvalid
+from carnet.core.errors import FactsMismatch, FieldInvalid, IllegalTransition, JobNotWaiting
 from carnet.core.job import Addendum, JobState
 from carnet.core.lifecycle import Contender, RecipientsAdded
 from carnet.pins import Pins
 from carnet.v1 import jobs_pb2 as pb
-from carnet.verdict import Decided, open_decision
+from carnet.verdict import Decided, check_tenant, open_decision
 from carnet.wire import signed_from_bytes, signed_from_proto, signed_to_bytes
 from gateway.identity import Caller
 from gateway.keysets import KeySets
@@ -52,8 +52,7 @@ class Recipients:
 
     async def add(self, caller: Caller, job: StoredJob, request: pb.AddRecipientsRequest) -> None:
         """Add recipients. Raises what is wrong with the addendum, or `JobNotWaiting`."""
-        if job.life.state is not JobState.NEEDS_RECIPIENTS:
-            raise JobNotWaiting(metadata={"state": job.life.state})
+        _check_waits(job)
         dossier = await self._lives.dossier(job)
         written = self._open(caller, dossier, request)
         await self._key_sets.note(written.key_set)
@@ -106,10 +105,8 @@ class Recipients:
     ) -> Decided:
         now_ns = self._clock()
         decided = open_decision(pb.Decision(record=request.decision, body=request.body), pins=self._pins.gateway)
-        if decided.record.tenant_id != caller.tenant_id:
-            raise StatementInvalid("The decision is another tenant's.")
-        if addendum.decision_digest != decided.record.digest:
-            raise FactsMismatch("The addendum names another decision.", metadata={"field": "decision"})
+        check_tenant(decided, caller.tenant_id)
+        _check_named(addendum, decided)
         check_record(decided.record, decided.body, facts_digest=dossier.facts.digest, now_ns=now_ns)
         check_usable(decided.body, now_ns=now_ns)
         return decided
@@ -122,6 +119,16 @@ class Recipients:
             self._wraps.seal(job.key, wrap, kid=recipient.kid, day=day)
             for recipient, wrap in zip(addendum.recipients, wraps, strict=True)
         )
+
+
+def _check_waits(job: StoredJob) -> None:
+    if job.life.state is not JobState.NEEDS_RECIPIENTS:
+        raise JobNotWaiting(metadata={"state": job.life.state})
+
+
+def _check_named(addendum: Addendum, decided: Decided) -> None:
+    if addendum.decision_digest != decided.record.digest:
+        raise FactsMismatch("The addendum names another decision.", metadata={"field": "decision"})
 
 
 def _check_recipients(addendum: Addendum, decided: Decided, job: StoredJob, *, wraps: int) -> None:
