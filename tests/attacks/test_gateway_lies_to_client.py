@@ -22,7 +22,6 @@ from carnet.checkpoints import SeenLog
 from carnet.client import Client
 from carnet.core import credential
 from carnet.core.certificate import LeafKind, read_leaf
-from carnet.core.decision import parse_body
 from carnet.core.envelope import (
     HybridPrivateKey,
     HybridPublicKey,
@@ -39,10 +38,8 @@ from carnet.core.job import JobState
 from carnet.core.runner import Isolation
 from carnet.core.statement import Signer, VerifyingKey
 from carnet.inbox import Attempt, LogEnd, LogLine, ResultReader
-from carnet.pins import GatewayPins
 from carnet.v1 import jobs_pb2
-from carnet.verdict import Decided, open_gateway
-from carnet.wire import logged_from_proto, logged_to_proto, signed_from_proto, signed_to_proto
+from carnet.wire import logged_to_proto, signed_to_proto
 from certs.authority import OperatorAuthority
 from tests.fixtures.malicious_gateway import Held, fetched, serving
 from tests.fixtures.parties import (
@@ -55,6 +52,7 @@ from tests.fixtures.parties import (
     nothing,
     resigned,
     trusting,
+    with_any_body,
     work,
 )
 
@@ -355,16 +353,6 @@ def stranger(parties: Parties, honest: Any) -> None:
 
 CHECK: Patches = ((clients, "check_record", nothing),)
 LOGGED: Patches = ((Client, "_check_logged", nothing),)
-
-
-def with_any_body(message: jobs_pb2.Decision, *, pins: GatewayPins) -> Decided:
-    """A decision that is opened with no look at whose body it is."""
-    signed = signed_from_proto(message.record)
-    record = open_gateway(statements.DECISION, signed, pins=pins)
-    logged = logged_from_proto(message.logged)
-    return Decided(signed=signed, record=record, body=parse_body(message.body), logged=logged)
-
-
 BODY: Patches = ((clients, "open_decision", with_any_body), *CHECK)
 DECISIONS: dict[str, tuple[Lie, type[CarnetError], str, Patches]] = {
     "of other facts": (
