@@ -5,6 +5,7 @@ its tags, a key that is taken apart without a look at its size.
 """
 
 import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,7 @@ from carnet.v1 import jobs_pb2
 from gateway import intake
 from gateway.storage.blobs import BlobStore, Payload
 from gateway.storage.records import JobKey
+from sandbox import frames
 from tests.fixtures.malicious_gateway import Held, fetched
 from tests.fixtures.parties import Parties, nothing
 
@@ -264,6 +266,18 @@ def test_a_size_that_can_not_be_is_refused_before_anything_is_allocated(
     # Control: without the bounds it exists, and whoever reserves what it says is out of disk or memory.
     monkeypatch.setattr(SealedObject, "__post_init__", nothing)
     assert SealedObject(id=1, size=size, segment_digests=(MD,) * segments).size == size
+
+
+def test_a_frame_beyond_its_limit_is_refused_at_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = struct.pack(">BI", 17, 2**32 - 1)
+    with pytest.raises(frames.FramesInvalid):
+        frames.Parser().feed(head)
+    # Control: without the bound whatever comes is kept until four gigabytes are there.
+    monkeypatch.setattr(frames, "frame_bytes_max", 2**32)
+    parser = frames.Parser()
+    for data in (head, *[bytes(limits.MIB)] * 4):
+        assert parser.feed(data) == []
+    assert len(parser._buffer) > 4 * limits.MIB
 
 
 def test_a_segment_of_results_that_never_ends_is_refused(
