@@ -4,6 +4,8 @@
 - What the signed decision does not say of this very card is not permitted; empty lists permit nothing.
 """
 
+from collections.abc import Sequence
+
 from carnet.core.errors import StatementInvalid
 from carnet.core.facts import JobFacts
 from carnet.core.runner import Isolation
@@ -32,3 +34,9 @@ def check_candidate(runner: VettedRunner, decided: Decided, facts: JobFacts, *, 
                 return
             break
     raise StatementInvalid("The signed decision does not permit this runner with this card.")
+
+
+def check_own_key(runner: VettedRunner, others: Sequence[VettedRunner]) -> None:
+    """Raise `StatementInvalid` where one of the others shows the same key: one of them would read the other's jobs."""
+    if any(runner.key.kid == other.key.kid for other in others):
+        raise StatementInvalid("The runner shows the key of another runner.")

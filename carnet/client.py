@@ -40,7 +40,7 @@ from carnet.answers import (
     summary_of,
 )
 from carnet.authorship import Written, open_written
-from carnet.candidates import check_candidate
+from carnet.candidates import check_candidate, check_own_key
 from carnet.checkpoints import SeenLog
 from carnet.context import Context
 from carnet.core import limits
@@ -60,7 +60,7 @@ from carnet.tls import channel_credentials, open_channel
 from carnet.transfers import receive, send
 from carnet.v1 import jobs_pb2
 from carnet.v1.jobs_pb2_grpc import JobsStub
-from carnet.verdict import Decided, check_commits, open_decision
+from carnet.verdict import Decided, check_commits, check_tenant, open_decision
 from carnet.vetting import VettedRunner, presented_from, vet
 from carnet.wire import logged_from_proto, signed_from_proto, signed_to_proto
 
@@ -119,8 +119,7 @@ class Client:
         with reading():
             decided = open_decision(response.decision, pins=self._context.pins.gateway)
             check_record(decided.record, decided.body, facts_digest=parsed.digest, now_ns=self._clock())
-            if decided.record.tenant_id != self._context.tenant_id:
-                raise StatementInvalid("The decision is another tenant's.")
+            check_tenant(decided, self._context.tenant_id)
             self._check_logged(decided, at_least=seen)
             runners, refused = self._vet(response.candidates, decided, parsed)
         rejected = [rejection_of(found) for found in response.rejected]
@@ -393,8 +392,7 @@ class Client:
                 with reading():
                     runner = vet(presented_from(candidate), anchors=self._context.pins.operators, now_ns=self._clock())
                     check_candidate(runner, decided, facts, template_digest=self._context.template_digest)
-                if any(runner.key.kid == other.key.kid for other in kept):
-                    raise StatementInvalid("The runner shows the key of another runner.")
+                check_own_key(runner, kept)
                 kept.append(runner)
             except PeerError as error:
                 refused.append(Rejection(runner="", jurisdiction="", reason=error.reason, text=error.text, by="client"))
@@ -428,11 +426,6 @@ def _check_facts(facts: bytes, manifest: Manifest) -> None:
 def _check_name(name: str, manifest: Manifest) -> None:
     if name != f"tenants/{manifest.tenant_id.hex()}/jobs/{manifest.job_id.hex()}":
         raise StatementInvalid("The gateway answered with another job.")
-
-
-def _check_facts(facts: bytes, manifest: Manifest) -> None:
-    if hashlib.sha256(facts).digest() != manifest.facts_digest:
-        raise StatementInvalid("The gateway gave other facts than the manifest names.")
 
 
 def _after(index: int, wanted: int) -> int:

@@ -19,6 +19,7 @@ from carnet.core.envelope import ResultOpener, open_log, unwrap_result_root
 from carnet.core.errors import EnvelopeUnopened, FieldInvalid, StatementInvalid
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import Addendum, Manifest, find_recipient
+from carnet.core.lease import Grant
 from carnet.core.receipt import Receipt, ResultObject, check_start
 from carnet.pins import Pins
 from carnet.proof import VerifiedReceipt
@@ -99,8 +100,7 @@ class Attempt:
         grant = open_gateway(statements.GRANT, signed_from_proto(started.grant), pins=pins.gateway)
         start = statements.START.open(signed_from_proto(started.start), runner.key)
         name = str(runner.id)
-        if grant.manifest_digest != manifest.digest or grant.spiffe_id != name or grant.attempt != started.attempt:
-            raise StatementInvalid("The grant is of another job, runner or attempt.")
+        _check_grant(grant, manifest, spiffe_id=name, attempt=started.attempt)
         find_recipient(manifest, addenda, spiffe_id=name, kid=grant.kid)
         check_start(start, manifest_digest=manifest.digest, grant_digest=grant.digest, spiffe_id=name)
         root = unwrap_result_root(
@@ -134,6 +134,11 @@ class Attempt:
         return LogLine(attempt=self._number, stream=STREAMS[record.stream], data=data)
 
 
+def _check_grant(grant: Grant, manifest: Manifest, *, spiffe_id: str, attempt: int) -> None:
+    if (grant.manifest_digest, grant.spiffe_id, grant.attempt) != (manifest.digest, spiffe_id, attempt):
+        raise StatementInvalid("The grant is of another job, runner or attempt.")
+
+
 class ResultReader:
     """Takes result chunks in order, checks each segment against the signed digest, and opens it. Blocks."""
 
@@ -164,8 +169,7 @@ class ResultReader:
             self._close_segment()
             if place != self._place:
                 raise StatementInvalid("Result segments came out of order.")
-        if chunk.offset != len(self._segment):
-            raise StatementInvalid("Result chunks came out of order.")
+        _check_offset(chunk, len(self._segment))
         if len(self._segment) + len(chunk.data) > limits.segment_bytes + limits.MIB:
             raise StatementInvalid("A result segment is too large.")
         self._segment += chunk.data
@@ -175,10 +179,7 @@ class ResultReader:
         objects = self.verified.receipt.results
         if objects and self._place != (len(objects), 0):
             self._close_segment()
-        if self._place != (len(objects), 0):
-            raise StatementInvalid("Results are missing.")
-        if self._segment:
-            raise StatementInvalid("There are more results than the receipt names.")
+        _check_whole(self._place, self._segment, objects)
         return tuple(self._named(*row) for row in self._index()) if objects else ()
 
     def _close_segment(self) -> None:
@@ -187,8 +188,7 @@ class ResultReader:
         if object_id >= len(objects):
             raise StatementInvalid("There are more results than the receipt names.")
         item = objects[object_id]
-        if hashlib.sha256(self._segment).digest() != item.segment_digests[index]:
-            raise StatementInvalid("A result segment differs from the digest that the runner signed.")
+        _check_digest(self._segment, item.segment_digests[index])
         self._open(item, index)
         self._segment.clear()
         last = index == len(item.segment_digests) - 1
@@ -242,6 +242,23 @@ class ResultReader:
         if isinstance(found, bytes):
             return ResultFile(name=name, size=size, data=found, path=None)
         return ResultFile(name=name, size=size, data=b"", path=_publish(found, name))
+
+
+def _check_offset(chunk: jobs_pb2.FetchResultResponse.Chunk, wanted: int) -> None:
+    if chunk.offset != wanted:
+        raise StatementInvalid("Result chunks came out of order.")
+
+
+def _check_digest(segment: bytearray, digest: bytes) -> None:
+    if hashlib.sha256(segment).digest() != digest:
+        raise StatementInvalid("A result segment differs from the digest that the runner signed.")
+
+
+def _check_whole(place: tuple[int, int], left: bytearray, objects: tuple[ResultObject, ...]) -> None:
+    if place != (len(objects), 0):
+        raise StatementInvalid("Results are missing.")
+    if left:
+        raise StatementInvalid("There are more results than the receipt names.")
 
 
 def _publish(path: Path, name: str) -> Path:

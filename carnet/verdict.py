@@ -79,3 +79,9 @@ def check_commits(entry: AuditEntry, *, kind: str, job_id: bytes | None = None, 
     for name, digest in digests.items():
         if entry.digest(name) != digest:
             raise StatementInvalid(f"The log entry commits to another {name}.")
+
+
+def check_tenant(decided: Decided, tenant_id: bytes) -> None:
+    """Raise `StatementInvalid` where a decision was made for another tenant."""
+    if decided.record.tenant_id != tenant_id:
+        raise StatementInvalid("The decision is another tenant's.")

@@ -4,12 +4,14 @@ A search that finds nothing proves something only if it would have found it: the
 container, where the bytes must be.
 """
 
+import array
 import base64
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 piece_bytes = 16 * 1024 * 1024
+page_bytes = os.sysconf("SC_PAGE_SIZE")
 
 
 def forms(secret: bytes) -> tuple[bytes, ...]:
@@ -19,14 +21,19 @@ def forms(secret: bytes) -> tuple[bytes, ...]:
 
 
 def in_memory(pid: int, needles: tuple[bytes, ...]) -> Iterator[str]:
-    """Places in the readable memory of a process. Needs root. Raises `OSError` where there is no such process."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+    """Places in the readable memory of a process that is there or swapped out. Needs root. Raises `OSError`."""
+    with (
+        open(f"/proc/{pid}/maps") as maps,
+        open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pages,
+        open(f"/proc/{pid}/mem", "rb", buffering=0) as memory,
+    ):
         for line in maps:
             span, permissions, *_ = line.split(maxsplit=5)
             if permissions[0] != "r" or line.rstrip().endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
                 continue
             start, end = (int(part, 16) for part in span.split("-"))
-            if _holds(_pieces(memory, start, end), needles):
+            runs = _present(os.pread(pages.fileno(), 8 * (end - start) // page_bytes, 8 * start // page_bytes))
+            if any(_holds(_pieces(memory, start + a, start + b), needles) for a, b in runs):
                 yield f"pid {pid} at {span}"
 
 
@@ -76,6 +83,18 @@ def _holds(pieces: Iterable[bytes], needles: tuple[bytes, ...]) -> bool:
             return True
         tail = window[-overlap:]
     return False
+
+
+def _present(entries: bytes) -> Iterator[tuple[int, int]]:
+    """From where to where pages are there: bit 63 of an entry (present) or 62 (swapped), one entry a page."""
+    begun = -1
+    for number, entry in enumerate([*array.array("Q", entries), 0]):
+        there = entry >> 62 != 0
+        if there and begun < 0:
+            begun = number
+        elif not there and begun >= 0:
+            yield begun * page_bytes, number * page_bytes
+            begun = -1
 
 
 def _pieces(memory: "os.PathLike[str] | object", start: int, end: int) -> Iterator[bytes]:

@@ -37,6 +37,7 @@ from gateway.identity import EnterpriseAdmission, RunnerAdmission
 from gateway.jobs import Jobs
 from gateway.judge import Judge
 from gateway.jwks import Algorithm, FileSource, HttpsSource, KeySource
+from gateway.keysets import KeySets
 from gateway.ledger import Ledger
 from gateway.lives import Lives
 from gateway.metrics import Metrics
@@ -121,6 +122,7 @@ class _Parts:
     roster: Roster
     judge: Judge
     ledger: Ledger
+    key_sets: KeySets
     bells: Bells
     metrics: Metrics
     lives: Lives
@@ -184,6 +186,7 @@ class _Parts:
             roster=roster,
             judge=judge,
             ledger=Ledger(store, policy.bundle, clock=clock),
+            key_sets=await KeySets.load(store),
             bells=bells,
             metrics=metrics,
             lives=lives,
@@ -208,6 +211,7 @@ class _Parts:
                 ledger=self.ledger,
                 judge=self.judge,
                 pins=self.pins,
+                key_sets=self.key_sets,
                 render=lambda reason: self._in_words(reason).text,
                 adopt=self.dispatch.adopt,
                 knows=lambda key: self.lives.find(key) is not None,
@@ -221,7 +225,7 @@ class _Parts:
             self.store,
             Preparing(self.store, self.roster, self.judge, self.ledger, self.metrics, self._in_words, clock=self.clock),
             taken,
-            Recipients(self.lives, self.wraps, self.ledger, self.pins, clock=self.clock),
+            Recipients(self.lives, self.wraps, self.ledger, self.key_sets, self.pins, clock=self.clock),
             home,
             self.lives,
             page_key=page_key,

@@ -32,7 +32,6 @@ from carnet.core.errors import (
     FieldInvalid,
     PayloadNotEncrypted,
     RecipientKeyExpired,
-    StatementInvalid,
 )
 from carnet.core.facts import JobFacts
 from carnet.core.job import JobState, Manifest, check_facts
@@ -40,12 +39,13 @@ from carnet.core.lifecycle import Accepted, Contender, Job, advance
 from carnet.core.segment import ciphertext_size, segment_sizes
 from carnet.pins import Pins
 from carnet.v1 import jobs_pb2 as pb
-from carnet.verdict import Decided
+from carnet.verdict import Decided, check_tenant
 from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_bytes
 from gateway import validation
 from gateway.auditlog import AuditLog
 from gateway.identity import Caller
 from gateway.judge import Judge, NoPlaceLeft
+from gateway.keysets import KeySets
 from gateway.leaves import leaf_of
 from gateway.ledger import Ledger
 from gateway.messages import job_message
@@ -78,6 +78,7 @@ class Parts:
     ledger: Ledger
     judge: Judge
     pins: Pins
+    key_sets: KeySets
     render: Callable[[Reason], str]
     adopt: Callable[[StoredJob], None]
     knows: Callable[[JobKey], bool]
@@ -100,7 +101,6 @@ class Intake:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._openings = Openings(parts.pins.gateway)
-        self._sequences: dict[bytes, int] = {}
         self._turns: WeakValueDictionary[JobKey, asyncio.Lock] = WeakValueDictionary()
 
     async def submit(self, caller: Caller, parts: AsyncIterator[pb.SubmitJobRequest]) -> pb.SubmitJobResponse:
@@ -120,7 +120,9 @@ class Intake:
             self._parts.blobs.upload() as upload,
         ):
             trailer = await _receive(parts, upload)
-            written = self._open_trailer(caller, opening, trailer)
+            written = self._open_trailer(caller, trailer)
+            await self._parts.key_sets.note(written.key_set)
+            self._check_manifest(opening, written.manifest, wraps=len(trailer.wraps))
             requester = requester_of(caller, volumes=volumes)
             return await whole(self._keep(caller, opening, requester, trailer, written, upload))
 
@@ -156,8 +158,7 @@ class Intake:
     def _open(self, caller: Caller, header: pb.SubmitJobRequest.Header) -> _Opening:
         opened = self._openings.of(header)
         facts, decided = opened.facts, opened.decided
-        if decided.record.tenant_id != caller.tenant_id:
-            raise StatementInvalid("The decision is another tenant's.")
+        check_tenant(decided, caller.tenant_id)
         if decided.body.verdict is not Verdict.PERMIT:
             raise Denied("The decision does not permit this job.", violations=self._violations(decided.body))
         check_record(decided.record, decided.body, facts_digest=facts.digest, now_ns=self._parts.clock())
@@ -180,27 +181,26 @@ class Intake:
             if reason.effect is Effect.DENY
         )
 
-    def _open_trailer(self, caller: Caller, opening: _Opening, trailer: pb.SubmitJobRequest.Trailer) -> Written:
-        now_ns = self._parts.clock()
-        written = open_written(
+    def _open_trailer(self, caller: Caller, trailer: pb.SubmitJobRequest.Trailer) -> Written:
+        return open_written(
             signed_from_proto(trailer.tenant_key_set),
             signed_from_proto(trailer.manifest),
             tenants=(self._parts.pins.tenant(caller.tenant_id),),
-            sequence_seen=self._sequences.get(caller.tenant_id, 0),
-            now_ns=now_ns,
+            sequence_seen=self._parts.key_sets.seen(caller.tenant_id),
+            now_ns=self._parts.clock(),
         )
-        manifest = written.manifest
-        self._sequences[caller.tenant_id] = written.key_set.sequence
+
+    def _check_manifest(self, opening: _Opening, manifest: Manifest, *, wraps: int) -> None:
+        now_ns = self._parts.clock()
         if manifest.job_id != opening.job_id:
             raise FactsMismatch("The manifest is of another job than the header.", metadata={"field": "job_id"})
         if manifest.decision_digest != opening.decided.record.digest:
             raise FactsMismatch("The manifest names another decision.", metadata={"field": "decision"})
         check_facts(manifest, opening.facts)
-        _check_recipients(manifest, opening.decided.record, opening.decided.body, wraps=len(trailer.wraps))
+        _check_recipients(manifest, opening.decided.record, opening.decided.body, wraps=wraps)
         skew_ns = limits.clock_skew_seconds_max * 10**9
         if not manifest.created_ns - skew_ns <= now_ns < manifest.not_after_ns:
             raise RecipientKeyExpired("The manifest is not valid now.")
-        return written
 
     async def _accept(
         self,

@@ -3,13 +3,16 @@
 - The dispatch decision's leaf is durable before the grant is signed, and the grant names the checkpoint that covers it.
 - Attempt and lease are durable before the offer goes down the stream. A crash in between leaves an attempt that no
   runner ever heard of; it is found by having no lease.
+- One runner's offers are made one after the other: it takes no checkpoint that is older than one that it has seen.
 - A runner that does not take the offer off its stream has lost the attempt.
 """
 
 import asyncio
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 from carnet import statements
 from carnet.core import limits
@@ -20,7 +23,7 @@ from carnet.core.lifecycle import AttemptLost, Claimed, Contender
 from carnet.core.statement import Signed, Signer
 from carnet.wire import Logged, signed_to_bytes
 from gateway.judge import Judge, Passage, RunnerDenied, stored_decision
-from gateway.lives import Fence, Lives
+from gateway.lives import Dossier, Fence, Lives
 from gateway.messages import offer_message
 from gateway.metrics import Metrics
 from gateway.roster import Presence, Roster
@@ -53,12 +56,28 @@ class Offering:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lives = parts.lives
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def offer(self, job: StoredJob, contender: Contender, presence: Presence) -> bytes:
         """Make one offer; the grant's digest. Raises `PolicyDenied`, or `RunnerDenied` for this runner alone."""
         dossier = await self._lives.dossier(job)
         wrap = await self._open_wrap(job, contender)
         passage = await self.recheck(job, presence, contender.kid)
+        async with self._turn(contender.spiffe_id):
+            return await self._make(job, contender, presence, passage, dossier, wrap)
+
+    def _turn(self, spiffe_id: str) -> AbstractAsyncContextManager[None]:
+        return self._turns.setdefault(spiffe_id, asyncio.Lock())
+
+    async def _make(
+        self,
+        job: StoredJob,
+        contender: Contender,
+        presence: Presence,
+        passage: Passage,
+        dossier: Dossier,
+        wrap: bytes,
+    ) -> bytes:
         written = await self._lives.step(
             job.key,
             Claimed(spiffe_id=contender.spiffe_id),

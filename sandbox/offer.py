@@ -6,6 +6,8 @@ Rules, all of them held before a byte of the job is fetched:
 - Permit and grant are signed by the pinned gateway, of this very manifest, runner, key and card; the dispatch
   decision's leaf is in the log under the checkpoint that the grant names, and commits to the permit.
 - Runner, permit, recipient entry and certificate name one jurisdiction, and the manifest allows it.
+- The log only grows: a checkpoint smaller than one that this process has seen, or another root for a size that it has
+  seen, is refused, though all of it is signed.
 - The attempt is above every attempt that this process has seen of the same job, under any key.
 - Image, mode, resources, isolation and sandbox profile are what this runner can honour; every obligation is known.
 """
@@ -15,7 +17,9 @@ from typing import Final
 
 from carnet import statements
 from carnet.authorship import Written, open_written
+from carnet.checkpoints import SeenCheckpoints
 from carnet.core import limits
+from carnet.core.checkpoint import Checkpoint
 from carnet.core.decision import Permit, RunnerObligation, check_permit_obligations
 from carnet.core.errors import FieldInvalid, ImageNotAllowed, Refused, StatementInvalid
 from carnet.core.job import Manifest, find_recipient
@@ -60,10 +64,12 @@ class AcceptedOffer:
 
 @dataclass(slots=True, kw_only=True)
 class Memory:
-    """What this process has seen: the highest attempt of each job until it can not be offered again, and key sets."""
+    """What this process has seen: the highest attempt of each job until it can not be offered again, key sets, and the
+    log's checkpoints. A restart forgets all of it."""
 
     attempts: dict[tuple[bytes, bytes], tuple[int, int]] = field(default_factory=dict)
     sequences: dict[bytes, int] = field(default_factory=dict)
+    log: SeenCheckpoints = field(default_factory=SeenCheckpoints)
 
     def note(self, offer: AcceptedOffer) -> None:
         """Remember an offer that was accepted."""
@@ -101,8 +107,9 @@ def judge_offer(offer: Offer, *, runner: Self, pins: Pins, memory: Memory, now_n
     )
     _check_grant(grant, permit, written.manifest, runner)
     _check_permit(permit, written, runner, now_ns=now_ns)
-    _check_logged(offer.decision, grant, permit, written.manifest, pins=pins)
+    checkpoint = _check_logged(offer.decision, grant, permit, written.manifest, pins=pins)
     _check_replay(grant, written.manifest, memory, now_ns=now_ns)
+    _check_history(checkpoint, memory)
     _check_shape(written.manifest, permit.obligations, runner.card)
     return AcceptedOffer(
         written=written,
@@ -148,10 +155,10 @@ def _check_permit(permit: Permit, written: Written, runner: Self, *, now_ns: int
     check_permit_obligations(permit.obligations)
 
 
-def _check_logged(logged: Logged, grant: Grant, permit: Permit, manifest: Manifest, *, pins: Pins) -> None:
+def _check_logged(logged: Logged, grant: Grant, permit: Permit, manifest: Manifest, *, pins: Pins) -> Checkpoint:
     if logged.checkpoint.encode() != grant.checkpoint:
         raise StatementInvalid("The decision is proven under another checkpoint than the grant's.")
-    entry, _ = open_logged(logged, pins=pins.gateway)
+    entry, checkpoint = open_logged(logged, pins=pins.gateway)
     check_commits(
         entry,
         kind="decision.dispatched",
@@ -160,6 +167,7 @@ def _check_logged(logged: Logged, grant: Grant, permit: Permit, manifest: Manife
         body=permit.body_digest,
         permit=permit.digest,
     )
+    return checkpoint
 
 
 def _check_replay(grant: Grant, manifest: Manifest, memory: Memory, *, now_ns: int) -> None:
@@ -167,6 +175,11 @@ def _check_replay(grant: Grant, manifest: Manifest, memory: Memory, *, now_ns: i
     seen, _ = memory.attempts.get((manifest.tenant_id, manifest.digest), (0, 0))
     if grant.attempt <= seen:
         raise StatementInvalid("This attempt, or a later one, was seen before.")
+
+
+def _check_history(checkpoint: Checkpoint, memory: Memory) -> None:
+    # What was verified was seen, whatever becomes of the offer.
+    memory.log.see(checkpoint, at_least=memory.log.size)
 
 
 def _check_shape(manifest: Manifest, obligations: tuple[RunnerObligation, ...], card: RunnerCard) -> None:

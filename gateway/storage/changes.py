@@ -30,6 +30,7 @@ from gateway.storage.operations import (
     InsertJob,
     InsertWraps,
     Operation,
+    RaiseKeySequence,
     RememberRequest,
     SetReceipt,
     SetStart,
@@ -90,8 +91,8 @@ def _do(gathering: Gathering, operation: Operation) -> StoredJob | None:
             return _insert_job(gathering, operation)
         case UpdateJob(job=job, events=events):
             return _update_job(gathering, job, events)
-        case InsertAddendum(key=key, sequence=sequence, statement=statement):
-            gathering.add(tables.addenda, {**rows.key_cells(key), "sequence": sequence, "statement": statement})
+        case InsertAddendum():
+            gathering.add(tables.addenda, rows.addendum_cells(operation))
         case InsertAttempt(attempt=attempt):
             gathering.add(tables.attempts, rows.attempt_cells(attempt))
         case InsertDecision():
@@ -117,6 +118,8 @@ def _do_now(connection: Connection, operation: Operation) -> None:
             _append_log(connection, _attempt(connection, key, number), records)
         case DeleteWraps(key=key):
             connection.execute(delete(tables.wraps).where(_of(tables.wraps, key)))
+        case RaiseKeySequence(tenant_id=tenant_id, sequence=sequence):
+            _raise_key_sequence(connection, tenant_id, sequence)
         case ForgetRequests(before_ns=before_ns):
             connection.execute(delete(tables.requests).where(tables.requests.c.created_ns < before_ns))
         case _:
@@ -129,7 +132,12 @@ def _insert_job(gathering: Gathering, operation: InsertJob) -> StoredJob:
     gathering.add(tables.documents, rows.documents_cells(job.key, operation.documents))
     _insert_events(gathering, job.key, 0, operation.events)
     for sequence, statement in enumerate(operation.documents.addenda, start=1):
-        _do(gathering, InsertAddendum(key=job.key, sequence=sequence, statement=statement))
+        _do(
+            gathering,
+            InsertAddendum(
+                key=job.key, sequence=sequence, statement=statement, tenant_key_set=operation.documents.tenant_key_set
+            ),
+        )
     gathering.jobs[job.key] = job
     return job
 
@@ -213,6 +221,15 @@ def _count_volumes(gathering: Gathering, key: JobKey, volumes: tuple[StoredVolum
     counted = {tuple(row) for row in gathering.connection.execute(found)}
     fresh = [volume for volume in volumes if (volume.counterparty, volume.category) not in counted]
     gathering.add(tables.volumes, *(rows.volume_cells(key, volume) for volume in fresh))
+
+
+def _raise_key_sequence(connection: Connection, tenant_id: bytes, sequence: int) -> None:
+    column = tables.key_sequences.c
+    if tenant_id not in queries.key_sequences(connection):
+        connection.execute(insert(tables.key_sequences), {"tenant_id": tenant_id, "sequence": sequence})
+        return
+    lower = and_(column.tenant_id == tenant_id, column.sequence < sequence)
+    connection.execute(update(tables.key_sequences).where(lower).values(sequence=sequence))
 
 
 def _remembered(gathering: Gathering, asked: RememberRequest) -> bytes | None:

@@ -58,11 +58,17 @@ class UpdateJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InsertAddendum:
-    """One more addendum (SignedStatement bytes) of a job. Raises `Conflict` where the sequence is taken."""
+    """One more addendum of a job, and the key set that it came with (SignedStatement bytes, both). Raises `Conflict`
+    where the sequence is taken."""
 
     key: JobKey
     sequence: int
     statement: bytes
+    tenant_key_set: bytes
+
+    def __post_init__(self) -> None:
+        check_bound("statement", self.statement, limits.manifest_bytes_max + limits.KIB)
+        check_bound("tenant_key_set", self.tenant_key_set, limits.statement_bytes_max + limits.KIB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +137,18 @@ class DeleteWraps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RaiseKeySequence:
+    """The highest sequence of a tenant's key set that was seen. A lower one changes nothing."""
+
+    tenant_id: bytes
+    sequence: int
+
+    def __post_init__(self) -> None:
+        check_size("tenant_id", self.tenant_id, 16)
+        check_times(self.sequence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RememberRequest:
     """That this request was done, and what was answered, for 24 hours. Another body raises `RequestIdReused`."""
 
@@ -167,6 +185,7 @@ Operation = (
     | InsertWraps
     | CountVolumes
     | DeleteWraps
+    | RaiseKeySequence
     | RememberRequest
     | ForgetRequests
 )
@@ -211,6 +230,8 @@ def _weight(operation: Operation) -> int:
             return len(kept.facts) + len(kept.manifest) + len(kept.tenant_key_set) + len(kept.self_wrap)
         case AppendLog(records=records):
             return sum(len(record.ciphertext) for record in records)
+        case InsertAddendum(statement=statement, tenant_key_set=key_set):
+            return len(statement) + len(key_set)
         case InsertDecision(decision=decision):
             return len(decision.record) + len(decision.body)
         case RememberRequest(response=response):

@@ -60,13 +60,13 @@ def jobs_named(connection: Connection, keys: Collection[JobKey]) -> tuple[Stored
 
 
 def documents(connection: Connection, key: JobKey) -> JobDocuments | None:
-    """What came with a job, and its addenda in order."""
+    """What came with a job, and its addenda in order; the key set is the one that came last."""
     row = _one(connection, select(tables.documents).where(_is(tables.documents, key)))
     if row is None:
         return None
     column = tables.addenda.c
-    added = select(column.statement).where(_is(tables.addenda, key)).order_by(column.sequence)
-    return rows.documents_value(row, tuple(connection.execute(added).scalars()))
+    added = select(column.statement, column.tenant_key_set).where(_is(tables.addenda, key)).order_by(column.sequence)
+    return rows.documents_value(row, tuple((r.statement, r.tenant_key_set) for r in connection.execute(added)))
 
 
 def jobs_of(
@@ -171,6 +171,12 @@ def volumes(
         StoredVolume(counterparty=who, category=what, records=int(records), created_ns=latest)
         for who, what, records, latest in connection.execute(found.group_by(column.counterparty, column.category))
     )
+
+
+def key_sequences(connection: Connection) -> dict[bytes, int]:
+    """The highest sequence of each tenant's key set that was seen."""
+    found = select(tables.key_sequences.c.tenant_id, tables.key_sequences.c.sequence)
+    return {row.tenant_id: row.sequence for row in connection.execute(found)}
 
 
 def wrap_days(connection: Connection) -> frozenset[date]:

@@ -64,7 +64,8 @@ class StoredJob:
 class JobDocuments:
     """The bytes that came with a job, written once; its decision is found by the job's `decision_digest`.
 
-    `requester` are the facts that the gateway itself added at Submit; the rest is the client's.
+    `requester` are the facts that the gateway itself added at Submit; the rest is the client's. `tenant_key_set` is
+    the newest of the job: the one of its last addendum, where it has one.
     """
 
     facts: bytes

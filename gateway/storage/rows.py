@@ -13,7 +13,7 @@ from carnet.core.errors import CarnetError, StoreUnavailable
 from carnet.core.job import JobState
 from carnet.core.lease import Lease
 from carnet.core.lifecycle import Contender, Job
-from gateway.storage.operations import RememberRequest
+from gateway.storage.operations import InsertAddendum, RememberRequest
 from gateway.storage.records import (
     JobDocuments,
     JobKey,
@@ -99,9 +99,18 @@ def documents_cells(key: JobKey, documents: JobDocuments) -> Cells:
     return {**key_cells(key), **{name: getattr(documents, name) for name in _DOCUMENTS}}
 
 
-def documents_value(row: Row[tuple[Cell, ...]], addenda: tuple[bytes, ...]) -> JobDocuments:
-    """The documents of one row of `documents`, with the statements of their addenda."""
-    return JobDocuments(**{name: row._mapping[name] for name in _DOCUMENTS}, addenda=addenda)
+def documents_value(row: Row[tuple[Cell, ...]], addenda: tuple[tuple[bytes, bytes], ...]) -> JobDocuments:
+    """The documents of one row of `documents`, with addenda (statement, key set) in their order."""
+    cells = {name: row._mapping[name] for name in _DOCUMENTS}
+    if addenda:
+        _, cells["tenant_key_set"] = addenda[-1]
+    return JobDocuments(**cells, addenda=tuple(statement for statement, _ in addenda))
+
+
+def addendum_cells(operation: InsertAddendum) -> Cells:
+    """One row of `addenda`."""
+    names = ("sequence", "statement", "tenant_key_set")
+    return {**key_cells(operation.key), **{name: getattr(operation, name) for name in names}}
 
 
 def event_cells(key: JobKey, index: int, event: NewEvent) -> Cells:

@@ -100,7 +100,15 @@ addenda: Final = Table(
     *_of_job(),
     Column("sequence", Integer, nullable=False),
     Column("statement", LargeBinary, nullable=False),
+    Column("tenant_key_set", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant_id", "job_id", "sequence"),
+)
+
+key_sequences: Final = Table(
+    "key_sequences",
+    metadata,
+    Column("tenant_id", LargeBinary(16), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
 )
 
 events: Final = Table(

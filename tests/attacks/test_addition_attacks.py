@@ -1,31 +1,35 @@
 """A malicious client adds recipients to a job that waits: addenda out of order, of other jobs, for others' keys.
 
-Each is refused with its reason and leaves nothing behind; the control is the honest addition to the very same job,
-which is then brought home by the runner that was added.
+Each is refused with its reason and leaves nothing behind: the honest addition to the very same job is taken then, and
+brought home by the runner that was added. Its control takes the named check away, and the gateway takes it.
 """
 
+import json
 import secrets
-import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
-from carnet import statements
-from carnet.addition import Addition, add
-from carnet.answers import Prepared
-from carnet.authorship import Written
+from carnet import authorship, statements
 from carnet.core.encoding import StatementKind
 from carnet.core.errors import CarnetError
-from carnet.core.job import Addendum, JobState
-from carnet.core.statement import Signed, Signer
+from carnet.core.job import Addendum
+from carnet.core.keyset import TenantKeySet
+from carnet.core.lifecycle import Job
+from carnet.core.statement import Signed, Signer, VerifyingKey
 from carnet.v1 import jobs_pb2 as pb
 from carnet.wire import signed_to_proto
+from gateway import lives, recipients, validation
+from gateway.recipients import Recipients
+from gateway.storage.operations import InsertWraps
+from gateway.storage.records import JobKey, SealedWrap, StoredJob
+from gateway.storage.wraps import day_of
 from tests.fixtures.client_double import ClientDouble, facts
-from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, until
-from tests.fixtures.runner_double import Attached, RunnerDouble
+from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess
+from tests.fixtures.parties import SECOND, nothing, trusting, with_any_body
+from tests.fixtures.waiting import Waiting, waiting_for
 
 pytestmark = ON_ITS_LOOP
 
@@ -36,82 +40,10 @@ async def client(gateway_process: GatewayProcess) -> AsyncIterator[ClientDouble]
         yield found
 
 
-@dataclass(kw_only=True)
-class Waiting:
-    """A job whose runner lost its key, what its owner knows of it, and the runner as it came back."""
-
-    client: ClientDouble
-    runner: RunnerDouble
-    attached: Attached
-    name: str
-    written: Written
-    prepared: Prepared
-    addition: Addition
-
-    def request(self, signed: Signed | None = None, **changes: Any) -> pb.AddRecipientsRequest:
-        fields: dict[str, Any] = {
-            "name": self.name,
-            "request_id": str(uuid.uuid4()),
-            "addendum": signed_to_proto(signed or self.addition.signed),
-            "tenant_key_set": self.client.key_set(),
-            "wraps": list(self.addition.wraps),
-            "decision": signed_to_proto(self.prepared.decided.signed),
-            "body": self.prepared.decided.body.payload,
-        }
-        return pb.AddRecipientsRequest(**fields | changes)
-
-    def saying(self, by: Signer | None = None, **changes: Any) -> pb.AddRecipientsRequest:
-        """An addition under another addendum, well signed."""
-        unsigned: Addendum = replace(self.addition.addendum, payload=b"", **changes)
-        return self.request(statements.ADDENDUM.sign(unsigned, by or self.client.tenant.signer)[1])
-
-    async def refused(self, request: pb.AddRecipientsRequest) -> str:
-        before = self.client.gateway.left()
-        with pytest.raises(CarnetError) as caught:
-            await self.client.call("AddRecipients", request)
-        assert self.client.gateway.left() == before
-        assert (await self.client.client.job(self.name)).state is JobState.NEEDS_RECIPIENTS
-        return caught.value.reason
-
-    async def comes_home(self) -> None:
-        """The control: the honest addition is taken, and the job runs."""
-        await self.client.call("AddRecipients", self.request())
-        await self.runner.finish(self.runner.attempt(await self.attached.offer()))
-        assert (await self.client.client.result(self.name)).succeeded
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def waiting(client: ClientDouble) -> AsyncIterator[Waiting]:
-    async with RunnerDouble(client.gateway) as before:
-        await before.attach(slots=0)
-        name = await client.submitted()
-    async with RunnerDouble(client.gateway) as runner:
-        attached = await runner.attach()
-
-        async def lost() -> bool:
-            return (await client.client.job(name)).state is JobState.NEEDS_RECIPIENTS
-
-        await until(lost)
-        job = await client.call("GetJob", pb.GetJobRequest(name=name))
-        written = await client.client.written(name)
-        prepared = await client.client.prepare(facts())
-        addition = add(
-            written,
-            job.self_wrap,
-            prepared.decided,
-            prepared.runners,
-            keys=client.context.keys(),
-            now_ns=client.gateway.clock(),
-        )
-        yield Waiting(
-            client=client,
-            runner=runner,
-            attached=attached,
-            name=name,
-            written=written,
-            prepared=prepared,
-            addition=addition,
-        )
+    async with waiting_for(client) as found:
+        yield found
 
 
 def known_key(waiting: Waiting) -> pb.AddRecipientsRequest:
@@ -138,45 +70,136 @@ def crowd(waiting: Waiting) -> pb.AddRecipientsRequest:
     return request
 
 
-Forge = Callable[[Waiting], pb.AddRecipientsRequest]
-ADDENDA: dict[str, tuple[Forge, str]] = {
-    "another job's manifest": (lambda w: w.saying(manifest_digest=bytes(32)), "STATEMENT_INVALID"),
-    "a number that is skipped": (lambda w: w.saying(sequence=2), "STATEMENT_INVALID"),
-    "another one before it": (lambda w: w.saying(previous_digest=bytes(32)), "STATEMENT_INVALID"),
-    "another decision": (lambda w: w.saying(decision_digest=bytes(32)), "FACTS_MISMATCH"),
-    "a key that was listed before": (known_key, "STATEMENT_INVALID"),
-    "a runner that the decision never saw": (to_a_stranger, "FACTS_MISMATCH"),
-    "a place that the manifest excludes": (abroad, "STATEMENT_INVALID"),
-    "more recipients than are allowed": (crowd, "FACTS_MISMATCH"),
-    "a signature of nobody": (lambda w: w.saying(by=Signer.generate()), "CERT_INVALID"),
-    "a manifest in its place": (lambda w: w.request(manifest_of(w)), "SIGNATURE_INVALID"),
-    "a wrap too many": (lambda w: w.request(wraps=list(w.addition.wraps) * 2), "FIELD_INVALID"),
-    "a wrap cut short": (lambda w: w.request(wraps=[b"short"]), "FIELD_INVALID"),
-    "no wrap": (lambda w: w.request(wraps=[]), "FIELD_INVALID"),
-    "another body": (lambda w: w.request(body=b"{}"), "STATEMENT_INVALID"),
-}
+def other_body(waiting: Waiting) -> pb.AddRecipientsRequest:
+    """The body that was signed, but for its end."""
+    longer = json.loads(waiting.prepared.decided.body.payload)
+    longer["valid_until_ns"] += 3600 * SECOND
+    return waiting.request(body=json.dumps(longer).encode())
 
 
 def manifest_of(waiting: Waiting) -> Signed:
     return waiting.client.tenant.signer.sign(StatementKind.MANIFEST, waiting.addition.signed.payload)
 
 
-@pytest.mark.parametrize(("forge", "reason"), ADDENDA.values(), ids=ADDENDA.keys())
-async def test_an_addendum_with(waiting: Waiting, forge: Forge, reason: str) -> None:
+def any_key(self: TenantKeySet, keyid: bytes, *, now_ns: int) -> VerifyingKey:
+    """A key set that knows every key id."""
+    return VerifyingKey.from_der(self.keys[0].public)
+
+
+def sealed_anyhow(
+    self: Recipients, job: StoredJob, addendum: Addendum, wraps: tuple[bytes, ...], now_ns: int
+) -> tuple[SealedWrap, ...]:
+    """Wraps and recipients in pairs, as far as both go."""
+    pairs = zip(addendum.recipients, wraps, strict=False)
+    return tuple(self._wraps.seal(job.key, wrap, kid=r.kid, day=day_of(now_ns)) for r, wrap in pairs)
+
+
+def new_wraps_only(*, key: JobKey, wraps: tuple[SealedWrap, ...]) -> InsertWraps:
+    """A store that has a wrap for each key already: its own key would refuse the second one."""
+    return InsertWraps(key=key, wraps=())
+
+
+def unchanged(life: Job, event: object, *, now_ns: int) -> tuple[Job, tuple[()]]:
+    """A life in which every event is legal, and none of them matters."""
+    return life, ()
+
+
+Forge = Callable[[Waiting], pb.AddRecipientsRequest]
+Patches = tuple[tuple[object, str, object], ...]
+CHAIN: Patches = ((authorship, "_check_addenda", nothing),)
+LISTED: Patches = ((recipients, "_check_recipients", nothing),)
+VERIFY: Patches = ((VerifyingKey, "verify", trusting),)
+PAIRS: Patches = (*LISTED, (Recipients, "_seal", sealed_anyhow), (validation, "check", nothing))
+RECORD: Patches = ((recipients, "check_record", nothing),)
+ADDENDA: dict[str, tuple[Forge, str, Patches]] = {
+    "another job's manifest": (lambda w: w.saying(manifest_digest=bytes(32)), "STATEMENT_INVALID", CHAIN),
+    "a number that is skipped": (lambda w: w.saying(sequence=2), "STATEMENT_INVALID", CHAIN),
+    "another one before it": (lambda w: w.saying(previous_digest=bytes(32)), "STATEMENT_INVALID", CHAIN),
+    "another decision": (
+        lambda w: w.saying(decision_digest=bytes(32)),
+        "FACTS_MISMATCH",
+        ((recipients, "_check_named", nothing),),
+    ),
+    "a key that was listed before": (
+        known_key,
+        "STATEMENT_INVALID",
+        (*CHAIN, *LISTED, (recipients, "InsertWraps", new_wraps_only), (lives, "advance", unchanged)),
+    ),
+    "a runner that the decision never saw": (to_a_stranger, "FACTS_MISMATCH", LISTED),
+    "a place that the manifest excludes": (abroad, "STATEMENT_INVALID", (*CHAIN, *LISTED)),
+    "more recipients than are allowed": (crowd, "FACTS_MISMATCH", LISTED),
+    "a signature of nobody": (
+        lambda w: w.saying(by=Signer.generate()),
+        "CERT_INVALID",
+        (*VERIFY, (TenantKeySet, "find", any_key)),
+    ),
+    "a manifest in its place": (lambda w: w.request(manifest_of(w)), "SIGNATURE_INVALID", VERIFY),
+    "a wrap too many": (lambda w: w.request(wraps=list(w.addition.wraps) * 2), "FIELD_INVALID", PAIRS),
+    "a wrap cut short": (lambda w: w.request(wraps=[b"short"]), "FIELD_INVALID", PAIRS),
+    "no wrap": (lambda w: w.request(wraps=[]), "FIELD_INVALID", PAIRS),
+    "another body": (
+        other_body,
+        "STATEMENT_INVALID",
+        ((recipients, "open_decision", with_any_body), *RECORD),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADDENDA)
+async def test_an_addendum_with(name: str, waiting: Waiting) -> None:
+    # Control: test_control_without_the_check_a_gateway_takes_an_addendum_with sends the same once its checks are away.
+    forge, reason, _ = ADDENDA[name]
     assert await waiting.refused(forge(waiting)) == reason
     await waiting.comes_home()
 
 
-async def test_a_decision_about_other_facts_adds_nobody(waiting: Waiting) -> None:
+@pytest.mark.parametrize("name", ADDENDA)
+async def test_control_without_the_check_a_gateway_takes_an_addendum_with(
+    name: str, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge, _, patches = ADDENDA[name]
+    for place, attribute, loose in patches:
+        monkeypatch.setattr(place, attribute, loose)
+    before = waiting.client.gateway.rows("addenda")
+    await waiting.client.call("AddRecipients", forge(waiting))
+    assert waiting.client.gateway.rows("addenda") == before + 1
+
+
+async def test_a_decision_about_other_facts_adds_nobody(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
     other = await waiting.client.client.prepare(facts(purpose="training"))
     unsigned = replace(waiting.addition.addendum, payload=b"", decision_digest=other.decided.record.digest)
     _, signed = statements.ADDENDUM.sign(unsigned, waiting.client.tenant.signer)
     request = waiting.request(signed, decision=signed_to_proto(other.decided.signed), body=other.decided.body.payload)
     assert await waiting.refused(request) == "STATEMENT_INVALID"
-    await waiting.comes_home()
+    # Control: a permission for anything would do.
+    monkeypatch.setattr(recipients, "check_record", nothing)
+    await waiting.client.call("AddRecipients", request)
+    assert (await waiting.attached.offer()).addenda[0] == request.addendum
 
 
-async def test_an_addendum_is_taken_once_and_only_while_the_job_waits(waiting: Waiting) -> None:
+async def test_an_addendum_is_taken_only_while_the_job_waits(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    await waiting.client.call("AddRecipients", waiting.request())
+    first = waiting.addition.addendum
+    fresh = replace(first.recipients[0], kid=secrets.token_bytes(32))
+    second = waiting.saying(sequence=2, previous_digest=first.digest, recipients=(fresh,))
+
+    async def refused() -> str:
+        before = waiting.client.gateway.rows("addenda")
+        with pytest.raises(CarnetError) as caught:
+            await waiting.client.call("AddRecipients", second)
+        assert waiting.client.gateway.rows("addenda") == before
+        return caught.value.reason
+
+    assert await refused() == "JOB_NOT_WAITING"
+    # Behind the look at its state stands the table of its life.
+    monkeypatch.setattr(recipients, "_check_waits", nothing)
+    assert await refused() == "JOB_NOT_WAITING"
+    # Control: with neither, whoever holds the tenant's key adds recipients to a job that has one.
+    monkeypatch.setattr(lives, "advance", unchanged)
+    await waiting.client.call("AddRecipients", second)
+
+
+async def test_an_addendum_is_taken_once(waiting: Waiting) -> None:
     await waiting.comes_home()
     before = waiting.client.gateway.left()
     with pytest.raises(CarnetError) as caught:

@@ -40,6 +40,7 @@ from tests.fixtures.client_double import (
     trailer,
 )
 from tests.fixtures.gateway_process import ON_ITS_LOOP, SECOND, GatewayProcess, until
+from tests.fixtures.parties import nothing
 from tests.fixtures.runner_double import RunnerDouble
 
 pytestmark = ON_ITS_LOOP
@@ -191,6 +192,15 @@ async def test_an_endless_upload_ends_at_the_bound_of_bytes(
 
     assert await refused(client, endless()) == "QUOTA_EXCEEDED"
     assert 16 <= sent < 100, "it ended at its bound, and not at the sender's will"
+
+    # Control: with no bound it goes on for as long as its sender likes; it ends because it has no trailer.
+    async def long() -> AsyncIterator[Part]:
+        yield header(sealed)
+        for _ in range(40):
+            yield chunk(bytes(256 * limits.KIB))
+
+    monkeypatch.setattr(BlobStore, "upload", whole)
+    assert await refused(client, long()) == "ENVELOPE_MALFORMED"
     await accepted(client, sealed)
 
 
@@ -208,14 +218,18 @@ async def test_an_upload_that_pauses_is_ended(client: ClientDouble, monkeypatch:
     sealed = await client.sealed()
     monkeypatch.setattr(intake, "part_seconds_max", 0.2)
 
-    async def stalls() -> AsyncIterator[Part]:
-        yield header(sealed)
-        yield chunks(sealed)[0]
-        await asyncio.sleep(10)
+    async def stalls(seconds: float) -> AsyncIterator[Part]:
+        first, *rest = submission(sealed)
+        yield first
+        await asyncio.sleep(seconds)
+        for part in rest:
+            yield part
 
     async with asyncio.timeout(5):
-        assert await refused(client, stalls()) == "ENVELOPE_MALFORMED"
-    await accepted(client, sealed)
+        assert await refused(client, stalls(10)) == "ENVELOPE_MALFORMED"
+    # Control: a gateway with more patience waits, and holds the place of the upload meanwhile.
+    monkeypatch.setattr(intake, "part_seconds_max", 20)
+    assert (await client.send(stalls(0.5))).job.name
 
 
 async def test_an_upload_that_trickles_for_ever_is_ended(client: ClientDouble, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,6 +324,16 @@ async def test_a_manifest_that_names(
     # Control: it was the change, and not the signing anew.
     again = resign(client, sealed, nonce=secrets.token_bytes(16))
     await accepted(client, again)
+
+
+@pytest.mark.parametrize("name", ["another image", "more memory", "more time", "more attempts", "other facts"])
+async def test_control_without_the_comparison_a_manifest_contradicts_its_facts(
+    name: str, client: ClientDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Control: policy heard of one job, and another one is taken in.
+    monkeypatch.setattr(intake, "check_facts", nothing)
+    forge, _ = MANIFESTS[name]
+    await accepted(client, forge(client, await client.sealed()))
 
 
 async def test_a_place_that_the_facts_exclude_is_refused(client: ClientDouble) -> None:

@@ -5,12 +5,14 @@ its tags, a key that is taken apart without a look at its size.
 """
 
 import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.cobblestone import Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
@@ -20,7 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from carnet import proof
-from carnet.core import hybrid, limits, segment
+from carnet.core import envelope, hybrid, limits, segment
 from carnet.core.envelope import (
     HybridPrivateKey,
     HybridPublicKey,
@@ -40,8 +42,9 @@ from carnet.v1 import jobs_pb2
 from gateway import intake
 from gateway.storage.blobs import BlobStore, Payload
 from gateway.storage.records import JobKey
+from sandbox import frames
 from tests.fixtures.malicious_gateway import Held, fetched
-from tests.fixtures.parties import Parties
+from tests.fixtures.parties import Parties, nothing
 
 ROOT = hashlib.sha256(b"root").digest()
 MD = hashlib.sha256(b"manifest").digest()
@@ -53,6 +56,12 @@ PLACE: dict[str, Any] = {"job_id": JOB, "object_id": 1, "index": 0, "last": True
 
 def wrap() -> bytes:
     return wrap_root(HybridPublicKey(PRIVATE.public), ROOT, **NAMES)
+
+
+def malleable(self: HybridPrivateKey, wrap: bytes, *, info: bytes) -> bytearray:
+    """A wrap that is opened with no look at its size, by a cipher that has no tag."""
+    pad = hashlib.shake_256(self.public + info + wrap[:1120]).digest(32)
+    return bytearray(a ^ b for a, b in zip(wrap[1120:1152].ljust(32, b"\0"), pad, strict=True))
 
 
 # --- wraps ---------------------------------------------------------------------------------------------------------
@@ -71,11 +80,15 @@ def wrap() -> bytes:
         lambda w: w * 2,
     ],
 )
-def test_a_wrap_with_a_truncated_or_extended_encapsulation_is_refused(change: Callable[[bytes], bytes]) -> None:
+def test_a_wrap_with_a_truncated_or_extended_encapsulation_is_refused(
+    change: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = change(wrap())
     with pytest.raises(EnvelopeUnopened):
-        unwrap_root(PRIVATE, change(wrap()), **NAMES)
-    # Control: the wrap as it was opens.
-    assert unwrap_root(PRIVATE, wrap(), **NAMES) == ROOT
+        unwrap_root(PRIVATE, changed, **NAMES)
+    # Control: a reader that takes a wrap of any size apart, under a cipher without a tag, finds a root in each of them.
+    monkeypatch.setattr(HybridPrivateKey, "unwrap", malleable)
+    assert len(unwrap_root(PRIVATE, changed, **NAMES)) == 32
 
 
 @pytest.mark.parametrize("at", [0, 600, 1087, 1088, 1119, 1120, 1151, 1152, 1167])
@@ -86,10 +99,6 @@ def test_a_bit_flipped_in_any_region_of_a_wrap_is_refused(at: int, monkeypatch: 
         unwrap_root(PRIVATE, flipped, **NAMES)
 
     # Control: under a cipher without a tag the root that comes out is one that somebody else chose the bits of.
-    def malleable(self: HybridPrivateKey, wrap: bytes, *, info: bytes) -> bytearray:
-        pad = hashlib.shake_256(self.public + info + wrap[:1120]).digest(32)
-        return bytearray(a ^ b for a, b in zip(wrap[1120:1152], pad, strict=True))
-
     monkeypatch.setattr(HybridPrivateKey, "unwrap", malleable)
     assert len(unwrap_root(PRIVATE, flipped, **NAMES)) == 32
 
@@ -117,19 +126,31 @@ def test_a_key_with_a_low_order_share_is_not_sealed_to(name: str, monkeypatch: p
     assert X25519PublicKey.from_public_bytes(LOW_ORDER[name])
 
 
-def test_a_lattice_key_with_a_coefficient_beyond_q_is_refused() -> None:
-    q, lattice = 3329, bytearray(PRIVATE.public[:1184])
-    first = lattice[0] | (lattice[1] & 0x0F) << 8
-    raised = first + q
-    if raised >= 4096:
-        raised = q  # the same as 0, another coefficient than the first
-    lattice[0], lattice[1] = raised & 0xFF, lattice[1] & 0xF0 | raised >> 8
+Q, COEFFICIENTS = 3329, 768
+
+
+def with_coefficients(lattice: bytes, change: Callable[[int], int]) -> bytes:
+    """A lattice key with each coefficient changed: 12 bits each, least first, before the last 32 bytes (FIPS 203)."""
+    packed = int.from_bytes(lattice[:1152], "little")
+    found = (change(packed >> 12 * i & 0xFFF) << 12 * i for i in range(COEFFICIENTS))
+    return sum(found).to_bytes(1152, "little") + lattice[1152:]
+
+
+def test_a_lattice_key_with_a_coefficient_beyond_q_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The same key in another form: what fits is raised by q, and means the same modulo q.
+    raised = with_coefficients(PRIVATE.public[:1184], lambda c: c + Q if c + Q < 4096 else c) + PRIVATE.public[1184:]
+    assert raised != PRIVATE.public
     with pytest.raises(EnvelopeMalformed):
-        HybridPublicKey(bytes(lattice) + PRIVATE.public[1184:])
-    # Control: reduced modulo q it is a key like any other, so that one key would have two key ids.
-    reduced = raised % q
-    lattice[0], lattice[1] = reduced & 0xFF, lattice[1] & 0xF0 | reduced >> 8
-    assert HybridPublicKey(bytes(lattice) + PRIVATE.public[1184:])
+        HybridPublicKey(raised)
+    # Control: a reader that reduces them has one key under two key ids, and both wraps open with the one private key.
+    honest = hybrid._public
+    monkeypatch.setattr(
+        hybrid, "_public", lambda mlkem, x25519: honest(with_coefficients(mlkem, lambda c: c % Q), x25519)
+    )
+    second = HybridPublicKey(raised)
+    assert second.kid != PRIVATE.kid
+    names = NAMES | {"kid": second.kid}
+    assert unwrap_root(PRIVATE, wrap_root(second, ROOT, **names), **names) == ROOT
 
 
 @pytest.mark.parametrize("size", [1215, 1217])
@@ -215,7 +236,7 @@ def test_exact_multiples_of_the_chunk_end_in_an_empty_chunk_that_can_not_be_drop
     assert opened(whole[:-16])[: 16_384 * (chunks - 1)] == data[: 16_384 * (chunks - 1)]
 
 
-def test_an_empty_object_is_one_sealed_segment_and_never_none() -> None:
+def test_an_empty_object_is_one_sealed_segment_and_never_none(monkeypatch: pytest.MonkeyPatch) -> None:
     told, segments = seal_bytes(ROOT, job_id=JOB, object_id=1, data=b"")
     assert len(segments) == 1
     with pytest.raises(EnvelopeMalformed, match="do not fit its size"):
@@ -224,8 +245,12 @@ def test_an_empty_object_is_one_sealed_segment_and_never_none() -> None:
         open_bytes(ROOT, job_id=JOB, sealed=told, segments=[])
     with pytest.raises(EnvelopeUnopened):
         open_bytes(ROOT, job_id=JOB, sealed=told, segments=[b""])
-    # Control: the sealed emptiness opens to nothing.
     assert open_bytes(ROOT, job_id=JOB, sealed=told, segments=segments) == b""
+    # Control: without the count an object of no segments exists, and whoever sends nothing has sent all of it.
+    monkeypatch.setattr(SealedObject, "__post_init__", nothing)
+    monkeypatch.setattr(envelope, "segment_sizes", lambda size: range(0))
+    missing = replace(told, segment_digests=())
+    assert open_bytes(ROOT, job_id=JOB, sealed=missing, segments=[]) == b""
 
 
 @pytest.mark.parametrize(
@@ -233,11 +258,26 @@ def test_an_empty_object_is_one_sealed_segment_and_never_none() -> None:
     [(2**63, 1), (2**64, 1), (-1, 1), (limits.object_bytes_max + 1, 1), (10, 1_000_000), (0, 0), (10, 2)],
     ids=["2^63", "2^64", "negative", "beyond the bound", "a million segments", "no segment", "one too many"],
 )
-def test_a_size_that_can_not_be_is_refused_before_anything_is_allocated(size: int, segments: int) -> None:
+def test_a_size_that_can_not_be_is_refused_before_anything_is_allocated(
+    size: int, segments: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(EnvelopeMalformed):
         SealedObject(id=1, size=size, segment_digests=(MD,) * segments)
-    # Control: a size with its segments is one.
-    assert SealedObject(id=1, size=10, segment_digests=(MD,))
+    # Control: without the bounds it exists, and whoever reserves what it says is out of disk or memory.
+    monkeypatch.setattr(SealedObject, "__post_init__", nothing)
+    assert SealedObject(id=1, size=size, segment_digests=(MD,) * segments).size == size
+
+
+def test_a_frame_beyond_its_limit_is_refused_at_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = struct.pack(">BI", 17, 2**32 - 1)
+    with pytest.raises(frames.FramesInvalid):
+        frames.Parser().feed(head)
+    # Control: without the bound whatever comes is kept until four gigabytes are there.
+    monkeypatch.setattr(frames, "frame_bytes_max", 2**32)
+    parser = frames.Parser()
+    for data in (head, *[bytes(limits.MIB)] * 4):
+        assert parser.feed(data) == []
+    assert len(parser._buffer) > 4 * limits.MIB
 
 
 def test_a_segment_of_results_that_never_ends_is_refused(
@@ -303,11 +343,28 @@ def salts(count: int) -> int:
     return len(found)
 
 
-def test_no_two_of_many_segments_share_a_salt() -> None:
+class FixedSalt:
+    """An encryptor that salts every message alike."""
+
+    def __init__(self, key: bytes, context: bytes) -> None:
+        self._honest, self._salted = Cobblestone256Encryptor(key, context), False
+
+    def update(self, data: bytes) -> bytes:
+        made = self._honest.update(data)
+        if made and not self._salted:
+            made, self._salted = bytes(24) + made[24:], True
+        return made
+
+    def finalize(self) -> bytes:
+        made = self._honest.finalize()
+        return made if self._salted else bytes(24) + made[24:]
+
+
+def test_no_two_of_many_segments_share_a_salt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert salts(20_000) == 20_000
-    # Control: the count shows a segment that is there twice.
-    made = sealed(b"")
-    assert len({data[:24] for data in (made, made, sealed(b""))}) == 2
+    # Control: the count notices an encryptor whose salt is always the same.
+    monkeypatch.setattr(segment, "Cobblestone256Encryptor", FixedSalt)
+    assert salts(100) == 1
 
 
 @pytest.mark.full

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from carnet.core import envelope
+from carnet.core import root as root_module
 from carnet.core.encoding import ctx
 from carnet.core.envelope import (
     HybridPrivateKey,
@@ -68,12 +69,16 @@ def test_a_wrap_is_useless_under_any_other_binding(change: dict[str, Any], monke
     assert unwrap_root(PRIVATE, loose, **entry(**change)) == ROOT
 
 
-def test_a_runner_that_steals_the_wrap_of_another_can_not_open_it() -> None:
+def test_a_runner_that_steals_the_wrap_of_another_can_not_open_it(monkeypatch: pytest.MonkeyPatch) -> None:
     wrap = wrap_root(PUBLIC, ROOT, **entry())
     with pytest.raises(EnvelopeUnopened):
         unwrap_root(THIEF, wrap, **entry())
-    # Control: the right key opens the very same bytes.
-    assert unwrap_root(PRIVATE, wrap, **entry()) == ROOT
+    # Control: with one key for all runners, and an info that names none of them, whoever has the bytes opens them.
+    honest = HybridPrivateKey.unwrap
+    monkeypatch.setattr(HybridPrivateKey, "unwrap", lambda self, wrap, *, info: honest(PRIVATE, wrap, info=info))
+    monkeypatch.setattr(envelope, "_wrap_info", unbound)
+    stolen = wrap_root(PUBLIC, ROOT, **entry())
+    assert unwrap_root(THIEF, stolen, **entry(spiffe_id=AMERICAN, jurisdiction="US", kid=THIEF.kid)) == ROOT
 
 
 def test_the_key_of_a_thief_is_not_wrapped_for_under_the_name_of_a_recipient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,13 +143,16 @@ def manifest(root: bytes) -> Manifest:
     )
 
 
-def test_a_root_that_the_gateway_chose_is_found_before_anything_is_opened() -> None:
-    # Anyone can wrap for a public key, so the gateway's own root arrives in a wrap that opens (this is the control).
+def test_a_root_that_the_gateway_chose_is_found_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Anyone can wrap for a public key, so the gateway's own root arrives in a wrap that opens.
     forged = unwrap_root(PRIVATE, wrap_root(PUBLIC, OTHER, **entry()), **entry())
     assert forged == OTHER
     with pytest.raises(EnvelopeUnopened):
         check_root(forged, manifest(ROOT))
     check_root(unwrap_root(PRIVATE, wrap_root(PUBLIC, ROOT, **entry()), **entry()), manifest(ROOT))
+    # Control: against a commitment that any root fits, the gateway's own is the job's.
+    monkeypatch.setattr(root_module, "root_commit", lambda root, job_id: manifest(ROOT).root_commit)
+    check_root(forged, manifest(ROOT))
 
 
 def test_a_self_wrap_of_a_stranger_opens_and_proves_nothing() -> None:

@@ -5,6 +5,7 @@ refused; its control takes the named check away, and then the client believes it
 """
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,19 +17,35 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from carnet import client as clients
-from carnet import statements, vetting
-from carnet.answers import Denied, Event, Prepared
+from carnet import inbox, statements, vetting
+from carnet.answers import Denied, Event, Outcome, Prepared
 from carnet.checkpoints import SeenLog
 from carnet.client import Client
 from carnet.core import credential
 from carnet.core.certificate import LeafKind, read_leaf
-from carnet.core.errors import CarnetError, EnvelopeMalformed, NoCapacity, ProofInvalid, StatementInvalid
+from carnet.core.envelope import (
+    HybridPrivateKey,
+    HybridPublicKey,
+    ResultSealer,
+    open_log,
+    result_key,
+    seal_log,
+    unwrap_result_root,
+    wrap_result_root,
+)
+from carnet.core.errors import (
+    CarnetError,
+    EnvelopeMalformed,
+    EnvelopeUnopened,
+    NoCapacity,
+    ProofInvalid,
+    StatementInvalid,
+)
 from carnet.core.facts import parse_facts
-from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState
 from carnet.core.runner import Isolation
 from carnet.core.statement import Signer, VerifyingKey
-from carnet.inbox import Attempt, LogEnd, LogLine
+from carnet.inbox import Attempt, LogEnd, LogLine, ResultReader
 from carnet.v1 import jobs_pb2
 from carnet.wire import logged_to_proto, signed_to_proto
 from certs.authority import OperatorAuthority
@@ -43,6 +60,7 @@ from tests.fixtures.parties import (
     nothing,
     resigned,
     trusting,
+    with_any_body,
     work,
 )
 
@@ -137,6 +155,13 @@ def own_key(parties: Parties, value: Any) -> bytes:
 
 
 STATUS, KEY, CARD, OWNED = statements.STATUS, statements.KEY_STATEMENT, statements.CARD, statements.OWNERSHIP
+OWN_KEY: Patches = ((clients, "check_own_key", nothing),)
+# A client that does not ask whose the statements are.
+IDENTITY: Patches = (
+    *OWN_KEY,
+    (clients, "check_candidate", nothing),
+    *((vetting, name, nothing) for name in ("check_key_statement", "check_status", "check_ownership", "check_card")),
+)
 SIGNATURE = "A signature does not verify under the key that was expected."
 CANDIDATES: dict[str, tuple[Change, str, Patches]] = {
     "with a key of the gateway's own, signed by the gateway": (
@@ -157,9 +182,9 @@ CANDIDATES: dict[str, tuple[Change, str, Patches]] = {
     "with the key of another runner under its own name": (
         restate("key_statement", KEY, by="leaf", public=french_key),
         "The runner shows the key of another runner.",
-        (),
+        OWN_KEY,
     ),
-    "with the key statement of another runner": (french_part("key_statement"), SIGNATURE, ()),
+    "with the key statement of another runner": (french_part("key_statement"), SIGNATURE, (*VERIFY, *IDENTITY)),
     "with a key that may no longer be sealed to": (
         restate(
             "key_statement",
@@ -187,7 +212,7 @@ CANDIDATES: dict[str, tuple[Change, str, Patches]] = {
         "The certificate chain does not verify.",
         ((credential, "verify_chain", lambda chain, roots, *, now_ns: _forger(chain)), *VERIFY),
     ),
-    "with the certificate of another runner": (french_chain, SIGNATURE, ()),
+    "with the certificate of another runner": (french_chain, SIGNATURE, (*VERIFY, *IDENTITY)),
     "with a status that hides a revocation two hours old": (
         restate("status", STATUS, by="operator", issued_ns=in_the_past),
         "The status of the certificate is not fresh.",
@@ -257,11 +282,12 @@ async def test_a_client_seals_for_no_runner(name: str, parties: Parties, monkeyp
     found = await prepared(parties, shown(parties, change))
     assert [runner.jurisdiction for runner in found.runners] == ["FR"]
     assert [(r.by, r.text) for r in found.rejected] == [("client", text)]
-    # Control: without the check the client would seal for it; where it is a key that is missing, for the honest one.
+    # Control: without the check the client would seal for it, as whoever the gateway says that it is.
     for place, attribute, loose in patches:
         monkeypatch.setattr(place, attribute, loose)
-    again = await prepared(parties, shown(parties, change) if patches else None)
-    assert [runner.jurisdiction for runner in again.runners] == ["FR", "DE"]
+    again = await prepared(parties, shown(parties, change))
+    assert len(again.runners) == 2
+    assert again.rejected == ()
 
 
 @pytest.mark.parametrize(
@@ -373,6 +399,7 @@ def stranger(parties: Parties, honest: Any) -> None:
 
 CHECK: Patches = ((clients, "check_record", nothing),)
 LOGGED: Patches = ((Client, "_check_logged", nothing),)
+BODY: Patches = ((clients, "open_decision", with_any_body), *CHECK)
 DECISIONS: dict[str, tuple[Lie, type[CarnetError], str, Patches]] = {
     "of other facts": (
         lambda p, h: decided(p, h, data=facts(purpose="training")),
@@ -384,15 +411,15 @@ DECISIONS: dict[str, tuple[Lie, type[CarnetError], str, Patches]] = {
         lambda p, h: decided(p, h, tenant_id=bytes(16)),
         StatementInvalid,
         "The decision is another tenant's.",
-        (),
+        ((clients, "check_tenant", nothing),),
     ),
     "that denies, shown with a body that permits": (
         edited_body,
         StatementInvalid,
         "The decision record is not of this body.",
-        (),
+        BODY,
     ),
-    "with the body of other rules": (body_of_other_rules, StatementInvalid, "The decision record is not of", ()),
+    "with the body of other rules": (body_of_other_rules, StatementInvalid, "The decision record is not of", BODY),
     "that has run out": (
         lambda p, h: decided(p, h, valid_until_ns=time.time_ns() - SECOND),
         StatementInvalid,
@@ -421,10 +448,10 @@ async def test_a_client_believes_no_decision(name: str, parties: Parties, monkey
 
     with pytest.raises(error, match=text.replace(".", r"\.")):
         await prepared(parties, told)
-    # Control: without the check it is believed; without a check to take away, the honest decision is.
+    # Control: without the check it is believed.
     for place, attribute, loose in patches:
         monkeypatch.setattr(place, attribute, loose)
-    assert await prepared(parties, told if patches else None)
+    assert await prepared(parties, told)
 
 
 async def test_a_denial_and_an_empty_list_seal_nothing(parties: Parties) -> None:
@@ -582,6 +609,23 @@ def loose_order(self: Attempt, record: jobs_pb2.LogRecord) -> LogLine | None:
 _open = Attempt.open
 ORDER: Patches = ((Attempt, "open", loose_order), (clients, "_after", lambda index, wanted: index + 1))
 END: Patches = ((Client, "_log_ended", nothing),)
+
+
+def any_end(root: bytes, record: bytes, *, final: bool, **place: Any) -> bytes:
+    """A record that is opened with no look at what it was sealed as."""
+    return open_log(root, record, final=place["stream"] == 0, **place)
+
+
+def handed_on(root: bytes, record: bytes, **place: Any) -> bytes:
+    """What can not be opened is handed on as it is."""
+    try:
+        return open_log(root, record, **place)
+    except EnvelopeUnopened:
+        return record
+
+
+FINAL: Patches = ((inbox, "open_log", any_end),)
+HANDED_ON: Patches = ((inbox, "open_log", handed_on),)
 GAP = "The log has a gap, a repeat, or goes on after its end."
 LOGS: dict[str, tuple[Any, str, Patches]] = {
     "without its first record": (without_the_first, GAP, ORDER),
@@ -590,8 +634,8 @@ LOGS: dict[str, tuple[Any, str, Patches]] = {
     "that goes on after its end": (goes_on, GAP, (*ORDER, *END)),
     "without its final record": (without_the_last, "The log ended without its final record.", END),
     "that is empty": (without_any, "The log ended without its final record.", END),
-    "with a record passed for the final one": (called_final, "The envelope can not be opened.", ()),
-    "in plaintext": (in_plaintext, "The envelope can not be opened.", ()),
+    "with a record passed for the final one": (called_final, "The envelope can not be opened.", FINAL),
+    "in plaintext": (in_plaintext, "The envelope can not be opened.", HANDED_ON),
 }
 
 
@@ -602,10 +646,10 @@ async def test_a_client_takes_no_log(
     lie, text, patches = LOGS[name]
     with pytest.raises(CarnetError, match=text.replace(".", r"\.")):
         await watch(parties, recorded, lie)
-    # Control: without the check what was left of the log passes for all of it; a key has no check to take away.
+    # Control: without the check what the gateway left of the log, or put in its place, passes for all of it.
     for place, attribute, loose in patches:
         monkeypatch.setattr(place, attribute, loose)
-    assert await watch(parties, recorded, lie if patches else None)
+    assert await watch(parties, recorded, lie)
 
 
 async def test_a_log_that_is_shorter_than_the_receipt_says_is_found_with_the_result(
@@ -666,59 +710,94 @@ async def test_an_index_that_no_stream_can_go_on_from_is_the_gateways_fault(
         await watch(parties, recorded, lie)
 
 
-STARTS: dict[str, tuple[Any, str]] = {
-    "whose Start the gateway signed": (
-        lambda p, s: s.start.CopyFrom(
-            signed_to_proto(resigned(statements.START, statements.START.parse(s.start.payload), p.voice.signer))
-        ),
-        SIGNATURE,
-    ),
+FORGED = b"accuracy: 0.99\n"
+
+
+def begun(
+    parties: Parties,
+    held: Held,
+    items: list[Any],
+    *,
+    place: str = "FR",
+    by: Signer | None = None,
+    says: bytes = b"",
+    **grant: Any,
+) -> list[Any]:
+    """An attempt of the gateway's making: a grant, a Start by a runner or somebody else, and a log sealed for it.
+
+    Whoever began it drew the result root: all that stands against its log is who that was.
+    """
+    before, log, after = logs_of(items)
+    runner, started = parties.runners[place], before[-1].started
+    manifest, root = held.job.manifest, secrets.token_bytes(32)
+    given = statements.GRANT.parse(started.grant.payload)
+    signed_grant = resigned(statements.GRANT, given, parties.voice.signer, spiffe_id=runner.name, **grant)
+    names: dict[str, Any] = {"manifest_digest": manifest.digest, "grant_digest": signed_grant.digest}
+    start = resigned(
+        statements.START,
+        statements.START.parse(started.start.payload),
+        by or runner.leaf.signer,
+        spiffe_id=runner.name,
+        grant_digest=says or signed_grant.digest,
+        result_wrap=wrap_result_root(HybridPublicKey(manifest.result_public), root, spiffe_id=runner.name, **names),
+    )
+    started.chain[0] = runner.presented.chain[0]
+    started.grant.CopyFrom(signed_to_proto(signed_grant))
+    started.start.CopyFrom(signed_to_proto(start))
+    line, end = log[0], log[-1]
+    line.log.attempt = end.log.attempt = grant.get("attempt", started.attempt)
+    line.log.ciphertext = seal_log(root, FORGED, stream=1, sequence=0, final=False, **names)
+    end.log.sequence = 1
+    end.log.ciphertext = seal_log(root, b"", stream=0, sequence=1, final=True, **names)
+    return [*before, line, end, *after]
+
+
+Begin = Callable[[Parties, Held, list[Any]], list[Any]]
+STARTS: dict[str, tuple[Begin, str, Patches]] = {
+    "whose Start the gateway signed": (lambda p, h, i: begun(p, h, i, by=p.voice.signer), SIGNATURE, VERIFY),
     "on a runner that the client did not list": (
-        lambda p, s: s.chain.__setitem__(0, p.runners["US"].presented.chain[0]),
-        SIGNATURE,
+        lambda p, h, i: begun(p, h, i, place="US"),
+        "This runner and key are not among the recipients.",
+        ((inbox, "find_recipient", nothing),),
     ),
     "under the grant of another job": (
-        lambda p, s: s.grant.CopyFrom(
-            signed_to_proto(
-                resigned(
-                    statements.GRANT,
-                    statements.GRANT.parse(s.grant.payload),
-                    p.voice.signer,
-                    manifest_digest=bytes(32),
-                )
-            )
-        ),
+        lambda p, h, i: begun(p, h, i, manifest_digest=bytes(32)),
         "The grant is of another job, runner or attempt.",
+        ((inbox, "_check_grant", nothing),),
+    ),
+    "under the grant of another attempt": (
+        lambda p, h, i: begun(p, h, i, attempt=2),
+        "The grant is of another job, runner or attempt.",
+        ((inbox, "_check_grant", nothing),),
     ),
     "under a grant that the runner never had": (
-        lambda p, s: s.grant.CopyFrom(
-            signed_to_proto(
-                resigned(statements.GRANT, statements.GRANT.parse(s.grant.payload), p.voice.signer, issued_ns=1)
-            )
-        ),
+        lambda p, h, i: begun(p, h, i, says=bytes(32)),
         "The Start's grant is another.",
+        ((inbox, "check_start", nothing),),
     ),
 }
 
 
 @pytest.mark.parametrize("name", STARTS)
-async def test_a_client_opens_the_log_of_no_attempt(name: str, parties: Parties, recorded: tuple[Held, ...]) -> None:
-    change, text = STARTS[name]
+async def test_a_client_opens_the_log_of_no_attempt(
+    name: str, parties: Parties, recorded: tuple[Held, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, text, patches = STARTS[name]
 
     def lie(items: list[Any]) -> list[Any]:
-        for item in items:
-            if item.HasField("started"):
-                change(parties, item.started)
-        return items
+        return begin(parties, recorded[0], items)
 
     with pytest.raises(CarnetError, match=text.replace(".", r"\.")):
         await watch(parties, recorded, lie)
-    # Control: the attempt as it was opens.
-    assert any(isinstance(item, LogLine) for item in await watch(parties, recorded, None))
+    # Control: without the check the client shows what the gateway wrote as the output of its job.
+    for place, attribute, loose in patches:
+        monkeypatch.setattr(place, attribute, loose)
+    shown = [item for item in await watch(parties, recorded, lie) if isinstance(item, LogLine)]
+    assert [line.data for line in shown] == [FORGED]
 
 
 async def test_the_outcome_is_the_receipts_and_never_the_last_events(
-    parties: Parties, recorded: tuple[Held, ...]
+    parties: Parties, recorded: tuple[Held, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failed(items: list[Any]) -> list[Any]:
         items[-1].event.state = jobs_pb2.Job.STATE_FAILED
@@ -730,10 +809,11 @@ async def test_the_outcome_is_the_receipts_and_never_the_last_events(
         Client(parties.context(double.address)) as client,
     ):
         events = [item async for item in client.watch(recorded[0].name) if isinstance(item, Event)]
-        # Control: the lie is what the events say.
         assert events[-1].state is JobState.FAILED
-        outcome = await client.result(recorded[0].name)
-    assert outcome.succeeded
+        assert (await client.result(recorded[0].name)).succeeded
+        # Control: an outcome that is told by the last event is whatever the gateway says.
+        monkeypatch.setattr(Outcome, "succeeded", property(lambda _: events[-1].state is JobState.SUCCEEDED))
+        assert not (await client.result(recorded[0].name)).succeeded
 
 
 async def result(
@@ -776,7 +856,7 @@ def more(items: list[Any]) -> list[Any]:
 
 
 def plain_result(items: list[Any]) -> list[Any]:
-    items[-1].chunk.data = b"forty-two"
+    items[-1].chunk.data = b"forty-six"
     return items
 
 
@@ -785,22 +865,90 @@ def results_first(items: list[Any]) -> list[Any]:
 
 
 DIFFERS = "A result segment differs from the digest that the runner signed."
-RESULTS: dict[str, tuple[Any, str]] = {
-    "with two segments swapped": (swapped_segments, DIFFERS),
-    "in another order": (exchanged, DIFFERS),
-    "with one missing": (short, "Results are missing."),
-    "truncated": (truncated, DIFFERS),
-    "with more than the receipt names": (more, "There are more results than the receipt names."),
-    "in plaintext": (plain_result, DIFFERS),
-    "before their receipt": (results_first, "Results came before their receipt."),
-    "without a receipt": (lambda items: [], "The gateway sent no receipt."),
+
+
+class HandedOn:
+    """An opener that hands on what it can not open."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def update(self, data: bytes) -> bytes:
+        return data
+
+    def finish(self) -> bytes:
+        return b""
+
+
+def named(self: ResultReader) -> tuple[tuple[int, str, int], ...]:
+    """An index that names whatever came."""
+    return tuple((number, "answer.txt", 0) for number in self._plain if number)
+
+
+DIGEST: Patches = ((inbox, "_check_digest", nothing),)
+# The digests stand first. Behind them a segment that is not this one does not open, and the index would not be one.
+SEGMENTS: Patches = (*DIGEST, (inbox, "ResultOpener", HandedOn), (ResultReader, "_index", named))
+WHOLE: Patches = ((inbox, "_check_whole", nothing), (ResultReader, "_index", named))
+RESULTS: dict[str, tuple[Any, str, Patches]] = {
+    "with two segments swapped": (swapped_segments, DIFFERS, SEGMENTS),
+    "in another order": (exchanged, DIFFERS, (*SEGMENTS, (inbox, "_check_offset", nothing))),
+    "with one missing": (short, "Results are missing.", WHOLE),
+    "truncated": (truncated, DIFFERS, SEGMENTS),
+    "with more than the receipt names": (more, "There are more results than the receipt names.", WHOLE),
+    "in plaintext": (plain_result, DIFFERS, SEGMENTS),
 }
 
 
 @pytest.mark.parametrize("name", RESULTS)
-async def test_a_client_takes_no_results(name: str, parties: Parties, recorded: tuple[Held, ...]) -> None:
-    # Control: test_control_an_honest_gateway_brings_the_result_home takes the same results as they were.
-    lie, text = RESULTS[name]
+async def test_a_client_takes_no_results(
+    name: str, parties: Parties, recorded: tuple[Held, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lie, text, patches = RESULTS[name]
+    with pytest.raises(StatementInvalid, match=text.replace(".", r"\.")):
+        await result(parties, recorded, lie, None)
+    # Control: without the check the client takes what came for what the runner sent.
+    for place, attribute, loose in patches:
+        monkeypatch.setattr(place, attribute, loose)
+    outcome = await result(parties, recorded, lie, None)
+    answers = [found.data for found in outcome.results]
+    assert answers != [Cage().result] or name == "with more than the receipt names"
+
+
+async def test_results_that_were_sealed_anew_after_their_receipt_are_not_taken(
+    parties: Parties, recorded: tuple[Held, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner that sealed them helps the gateway: it knows the root, and everything but the receipt is as it was."""
+    held, other = recorded[0], b"forty-six"
+    assert held.dispatched is not None
+    names: dict[str, Any] = {
+        "manifest_digest": held.job.manifest.digest,
+        "grant_digest": held.dispatched.grant.digest,
+    }
+    start = statements.START.parse(held.start.payload)
+    key = result_key(parties.tenant.master, held.job.manifest.job_id)
+    root = unwrap_result_root(key, start.result_wrap, spiffe_id=start.spiffe_id, **names)
+    sealer = ResultSealer(root, object_id=1, index=0, last=True, **names)
+    anew = sealer.update(other) + sealer.finish()
+
+    def lie(items: list[Any]) -> list[Any]:
+        items[-1].chunk.data = anew
+        return items
+
+    with pytest.raises(StatementInvalid, match="differs from the digest"):
+        await result(parties, recorded, lie, None)
+    # Control: it opens, and it fits the index; without the digests it is the job's result.
+    for place, attribute, loose in DIGEST:
+        monkeypatch.setattr(place, attribute, loose)
+    assert [found.data for found in (await result(parties, recorded, lie, None)).results] == [other]
+
+
+@pytest.mark.parametrize(
+    ("lie", "text"),
+    [(results_first, "Results came before their receipt."), (lambda items: [], "The gateway sent no receipt.")],
+    ids=["before their receipt", "without one"],
+)
+async def test_results_are_not_opened(lie: Any, text: str, parties: Parties, recorded: tuple[Held, ...]) -> None:
+    """Without a verified receipt there is no root to open them with, and no digest to hold them against."""
     with pytest.raises(StatementInvalid, match=text.replace(".", r"\.")):
         await result(parties, recorded, lie, None)
 

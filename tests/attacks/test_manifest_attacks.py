@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from carnet import statements, wire
+from carnet import authorship, statements, wire
 from carnet.authorship import open_written
 from carnet.core import job as jobs
 from carnet.core import limits
@@ -367,20 +367,24 @@ def test_an_addendum_out_of_its_chain_is_refused(
     more = replace(job.manifest.recipients[1], kid=bytes(32))
     with pytest.raises(StatementInvalid, match=text):
         opened(parties, job, addendum(parties, job, more, **changes))
-    # Control: the addendum in its place opens.
     assert opened(parties, job, addendum(parties, job, more))
+    # Control: without the comparison an addendum can be left out, replaced, or brought over from another job.
+    monkeypatch.setattr(authorship, "_check_addenda", nothing)
+    assert opened(parties, job, addendum(parties, job, more, **changes))
 
 
-def test_an_addendum_does_not_widen_the_places(parties: Parties) -> None:
+def test_an_addendum_does_not_widen_the_places(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
     job = parties.sealed("FR")
     american = replace(job.manifest.recipients[0], kid=bytes(32), jurisdiction="US")
     with pytest.raises(StatementInvalid, match="outside the allowed jurisdictions"):
         opened(parties, job, addendum(parties, job, american))
-    # Control: within the places it opens.
     assert opened(parties, job, addendum(parties, job, replace(american, jurisdiction="FR")))
+    # Control: without the comparison the job goes where its manifest does not allow it.
+    monkeypatch.setattr(authorship, "_check_addenda", nothing)
+    assert opened(parties, job, addendum(parties, job, american))
 
 
-def test_a_key_that_was_listed_before_is_not_listed_again(parties: Parties) -> None:
+def test_a_key_that_was_listed_before_is_not_listed_again(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
     job = parties.sealed("FR", "DE")
     again = replace(job.manifest.recipients[0], jurisdiction="DE", spiffe_id=job.manifest.recipients[1].spiffe_id)
     with pytest.raises(StatementInvalid, match="a key that was listed before"):
@@ -389,6 +393,8 @@ def test_a_key_that_was_listed_before_is_not_listed_again(parties: Parties) -> N
     second = addendum(parties, job, replace(again, kid=bytes(32)), sequence=2, previous_digest=first.digest)
     with pytest.raises(StatementInvalid, match="a key that was listed before"):
         opened(parties, job, first, second)
-    # Control: under new keys both addenda open.
     other = addendum(parties, job, replace(again, kid=b"\1" * 32), sequence=2, previous_digest=first.digest)
     assert opened(parties, job, first, other)
+    # Control: without the comparison one key is tried for as often as it is listed.
+    monkeypatch.setattr(authorship, "_check_addenda", nothing)
+    assert opened(parties, job, first, second)

@@ -285,6 +285,10 @@ async def test_an_endless_result_ends_at_the_bound_of_bytes(scene: Scene, monkey
         many = [segment(0, data, offset=i * len(data)) for i in range(5)]
         assert await refused(scene, [scene.runner.opening(scene.work), *many]) == "QUOTA_EXCEEDED"
     assert results_bytes(scene) <= limits.MIB
+    # Control: with no bound all of it lies on the gateway's disk, and ends when its sender likes.
+    monkeypatch.setattr(BlobStore, "results", whole)
+    await scene.runner.deliver([scene.runner.opening(scene.work), *many])
+    assert results_bytes(scene) > limits.MIB
     await scene.brought_home(scene.beside)
 
 
@@ -315,6 +319,11 @@ async def test_a_delivery_that_is_never_opened_is_ended(scene: Scene, monkeypatc
         async with calling(), asyncio.timeout(5):
             _ = [answer async for answer in scene.runner.stub.DeliverResult(silent())]
     assert caught.value.reason == "ENVELOPE_MALFORMED"
+    # Control: a gateway with more patience keeps the stream open for nobody.
+    monkeypatch.setattr(deliveries, "opening_seconds_max", 20)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            _ = [answer async for answer in scene.runner.stub.DeliverResult(silent())]
     await scene.brought_home(scene.work, scene.beside)
 
 

@@ -14,7 +14,8 @@ from carnet.core.errors import JobIdTaken, StoreUnavailable
 from carnet.core.job import JobState
 from gateway.storage import changes, queries, tables
 from gateway.storage import store as storing
-from gateway.storage.operations import Batch, InsertAttempt, SetReceipt, UpdateJob, Written
+from gateway.storage.gathering import Gathering
+from gateway.storage.operations import Batch, InsertAttempt, InsertJob, SetReceipt, UpdateJob, Written
 from gateway.storage.records import Conflict, StoredJob
 from gateway.storage.store import SqliteStore
 from tests.fixtures.stored import TENANT, accepted, attempt, decided, documents, job, open_store, stepped
@@ -63,10 +64,23 @@ async def test_a_second_manifest_can_not_take_a_jobs_place(store: SqliteStore, m
     with pytest.raises(JobIdTaken):
         await store.write(intruder)
     assert await store.job(mine.key) == mine
-    # Control: it is the check that refuses it by name; without it the key of the table still does.
+    # It is the check that refuses it by name; behind it stands the key of the table.
     monkeypatch.setattr(changes, "repeated", lambda *_: None)
     with pytest.raises(Conflict):
         await store.write(intruder)
+
+    # Control: a store that takes the last manifest of a job for its manifest gives the job away.
+    def replacing(gathering: Gathering, operation: InsertJob) -> StoredJob:
+        mine = tables.jobs.c.job_id == operation.job.key.job_id
+        values = {"manifest_digest": operation.job.manifest_digest}
+        gathering.connection.execute(update(tables.jobs).where(mine).values(values))
+        return operation.job
+
+    monkeypatch.setattr(changes, "_insert_job", replacing)
+    await store.write(intruder)
+    stored = await store.job(mine.key)
+    assert stored is not None
+    assert stored.manifest_digest == bytes(32)
 
 
 async def test_of_two_racing_steps_one_wins(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +101,7 @@ async def test_of_two_racing_steps_one_wins(store: SqliteStore, monkeypatch: pyt
     assert [type(o).__name__ for o in outcomes] == ["Written", "Written"]
 
 
-async def test_a_late_receipt_can_not_replace_the_first(store: SqliteStore) -> None:
+async def test_a_late_receipt_can_not_replace_the_first(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     key = (await accept(store, job())).key
     first = SetReceipt(key=key, attempt=1, receipt=b"first")
     await store.write(Batch(operations=(InsertAttempt(attempt=attempt(key)), first)))
@@ -96,6 +110,13 @@ async def test_a_late_receipt_can_not_replace_the_first(store: SqliteStore) -> N
     found = await store.attempt(key, 1)
     assert found is not None
     assert found.receipt == b"first"
+    # Control: a store that does not look at what is there lets the last one be the outcome.
+    honest = changes._attempt
+    monkeypatch.setattr(changes, "_attempt", lambda *names: replace(honest(*names), receipt=b""))
+    await store.write(Batch(operations=(replace(first, receipt=b"late"),)))
+    found = await store.attempt(key, 1)
+    assert found is not None
+    assert found.receipt == b"late"
 
 
 async def test_a_failed_batch_leaves_neither_rows_nor_leaves(store: SqliteStore) -> None:

@@ -5,6 +5,7 @@ import inspect
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -25,13 +26,34 @@ def functions_of(path: Path) -> set[str]:
     return {node.name for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
+@cache
+def files_of_tests() -> dict[str, set[str]]:
+    """The functions of every file of tests."""
+    return {path.relative_to(ROOT).as_posix(): functions_of(path) for path in (ROOT / "tests").rglob("test_*.py")}
+
+
 def missing_tests(text: str) -> Iterator[str]:
-    files = {path.relative_to(ROOT).as_posix(): functions_of(path) for path in (ROOT / "tests").rglob("test_*.py")}
+    files = files_of_tests()
     stems = {Path(name).stem for name in files}
     for file, name in TEST_NAME.findall(text):
         held = files.get(file, set()) if file else set().union(*files.values()) | stems
         if name not in held:
             yield f"{file}::{name}" if file else name
+
+
+def attack_rows(text: str) -> list[tuple[str, str, str]]:
+    """The lines of the threat model's tables: what is tried, what stops it, what holds it."""
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not re.match(r"\| (it|they) tr", line)]
+    return [(first, second, third) for _, first, second, third, _ in (line.split("|") for line in lines)]
+
+
+def bare_rows(text: str) -> Iterator[str]:
+    """The attacks of which no existing file says what stops them, or no existing test that it does."""
+    for attack, stopped, held in attack_rows(text):
+        if not [path for path in PATH_NAME.findall(stopped) if (ROOT / path).is_file()]:
+            yield f"{attack.strip()}: no file stops it"
+        if not TEST_NAME.findall(held) or list(missing_tests(held)):
+            yield f"{attack.strip()}: no test holds it"
 
 
 def concepts() -> dict[str, str]:
@@ -66,6 +88,25 @@ def test_every_file_of_attacks_is_in_the_threat_model() -> None:
     named = {name for _, name in TEST_NAME.findall(text)}
     unused = [p.name for p in sorted((ROOT / "tests" / "attacks").glob("test_*.py")) if not functions_of(p) & named]
     assert unused == []
+
+
+def test_every_line_of_the_threat_model_names_a_file_and_a_test() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+    assert len(attack_rows(text)) > 50
+    assert list(bare_rows(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("| steal | it is sealed | `test_names` |", "steal: no file stops it"),
+        ("| steal | sealed (`carnet/gone.py`) | `test_names` |", "steal: no file stops it"),
+        ("| steal | sealed (`carnet/outbox.py`) | looked at by hand |", "steal: no test holds it"),
+        ("| steal | sealed (`carnet/outbox.py`) | `test_nobody_wrote_this` |", "steal: no test holds it"),
+    ],
+)
+def test_control_a_line_that_names_nothing_is_noticed(line: str, said: str) -> None:
+    assert list(bare_rows(f"| it tries to | what stops it | held by |\n|---|---|---|\n{line}\n")) == [said]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +15,14 @@ from carnet.core.errors import LeaseLost
 from carnet.core.job import JobState
 from carnet.core.lifecycle import CancelAsked, Claimed
 from carnet.core.receipt import ExitClass
+from carnet.core.statement import Signed
+from carnet.outbox import SealedJob
 from carnet.statements import RENEWAL
 from gateway import dispatch
+from gateway.offering import Offering
 from gateway.roster import Presence
 from gateway.storage import queries
+from gateway.storage.records import StoredJob
 from sandbox.agent import offer_from
 from sandbox.offer import Memory, judge_offer
 from tests.fixtures.broker import Broker, broker, revised
@@ -115,6 +121,35 @@ async def test_a_refused_offer_goes_to_the_next_recipient(found: Broker, parties
     assert (row.life.attempt, row.lease is not None and row.lease.grant_digest == grant) == (2, True)
     events = await found.store.read(queries.events, key, start=0, limit=20)
     assert "IMAGE_NOT_ALLOWED" in [event.event.reason for event in events]
+
+
+async def offers_of_two(found: Broker, presence: Presence, jobs: list[SealedJob]) -> list[int]:
+    """The leaves of two jobs' dispatch decisions, in the order in which one runner is offered them."""
+    for each in jobs:
+        await found.accept(each)
+    return [(await found.sent(presence)).offer.decision.index for _ in jobs]
+
+
+async def test_a_runner_is_never_offered_an_older_checkpoint_than_before(
+    found: Broker, parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presence, jobs = found.attach("FR"), [parties.sealed("FR") for _ in range(4)]
+    held_up, grant = {jobs[0].manifest.job_id, jobs[2].manifest.job_id}, Offering._grant
+
+    async def slowly(self: Offering, job: StoredJob, *parts: Any) -> Signed:
+        # The first of two is held up between the leaf of its decision and its grant.
+        if job.key.job_id in held_up:
+            await asyncio.sleep(0.3)
+        return await grant(self, job, *parts)
+
+    monkeypatch.setattr(Offering, "_grant", slowly)
+    monkeypatch.setattr(Presence, "slots_free", 4)
+    first, second = await offers_of_two(found, presence, jobs[:2])
+    assert first < second
+    # Control: with no turns the second one overtakes, and an honest offer would be refused as a log rolled back.
+    monkeypatch.setattr(Offering, "_turn", lambda *_: nullcontext())
+    first, second = await offers_of_two(found, presence, jobs[2:])
+    assert first > second
 
 
 async def test_time_is_given_to_the_holder_and_to_nobody_else(found: Broker, parties: Parties) -> None:

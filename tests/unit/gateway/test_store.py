@@ -37,6 +37,7 @@ from gateway.storage.operations import (
     InsertDecision,
     InsertWraps,
     Operation,
+    RaiseKeySequence,
     RememberRequest,
     SetReceipt,
     SetStart,
@@ -247,11 +248,19 @@ async def test_wraps_are_there_until_they_are_deleted(store: SqliteStore) -> Non
 
 async def test_addenda_come_with_the_documents_in_order(store: SqliteStore) -> None:
     key = (await accept(store, job())).key
-    await do(store, InsertAddendum(key=key, sequence=1, statement=b"one"))
-    await do(store, InsertAddendum(key=key, sequence=2, statement=b"two"))
+    one = InsertAddendum(key=key, sequence=1, statement=b"one", tenant_key_set=b"first set")
+    await do(store, one)
+    await do(store, replace(one, sequence=2, statement=b"two", tenant_key_set=b"newest set"))
     with pytest.raises(Conflict):
-        await do(store, InsertAddendum(key=key, sequence=2, statement=b"three"))
-    assert await store.documents(key) == replace(documents(), addenda=(b"one", b"two"))
+        await do(store, replace(one, sequence=2, statement=b"three"))
+    # The key set is the one that came last: every addendum is signed by a key of it, or is refused.
+    assert await store.documents(key) == replace(documents(), addenda=(b"one", b"two"), tenant_key_set=b"newest set")
+
+
+async def test_the_highest_sequence_of_a_key_set_is_kept_for_each_tenant(store: SqliteStore) -> None:
+    for tenant_id, sequence in ((TENANT, 3), (bytes(16), 1), (TENANT, 2), (TENANT, 5), (TENANT, 5)):
+        await do(store, RaiseKeySequence(tenant_id=tenant_id, sequence=sequence))
+    assert await store.read(queries.key_sequences) == {TENANT: 5, bytes(16): 1}
 
 
 async def test_jobs_are_listed_newest_first_page_by_page(store: SqliteStore) -> None:

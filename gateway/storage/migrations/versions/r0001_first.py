@@ -42,6 +42,12 @@ def upgrade() -> None:
     op.create_index("entries_by_job", "entries", ["tenant_id", "job_id"], unique=False)
     op.create_index("entries_by_subject", "entries", ["subject"], unique=False)
     op.create_table(
+        "key_sequences",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id"),
+    )
+    op.create_table(
         "nodes",
         sa.Column("place", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
@@ -95,6 +101,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("statement", sa.LargeBinary(), nullable=False),
+        sa.Column("tenant_key_set", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id", "job_id"],
             ["jobs.tenant_id", "jobs.job_id"],
@@ -232,6 +239,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_requests_created_ns"), table_name="requests")
     op.drop_table("requests")
     op.drop_table("nodes")
+    op.drop_table("key_sequences")
     op.drop_index("entries_by_subject", table_name="entries")
     op.drop_index("entries_by_job", table_name="entries")
     op.drop_table("entries")
