@@ -84,7 +84,7 @@ class Bundle:
     @property
     def revision(self) -> str:
         """The name of rules and data together, `sha256:` and 64 hex digits."""
-        return "sha256:" + hashlib.sha256(f"{self.revisions.rules}\n{self.revisions.data}".encode()).hexdigest()
+        return self.revisions.bundle
 
     def rows(self, table: str) -> Rows:
         """The rows of a table, by their keys."""
@@ -121,7 +121,7 @@ class Bundle:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(text)
         (folder / "data.json").write_bytes(canonical(self.data()))
-        manifest: Json = {"revision": self.revision, "roots": ["carnet", "system/authz"], "rego_version": 1}
+        manifest: Json = {"revision": self.revision, "roots": ["carnet", "system/authz", "system/log"], "rego_version": 1}
         (folder / ".manifest").write_bytes(canonical(manifest))
 
 
