@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from carnet import statements, wire
 from carnet.core.credential import LeafKind, RunnerId, TenantKey, TenantKeySet, read_leaf
 from carnet.core.document import Json, canonical
+from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.runner import Owner
 from carnet.core.statement import Signer
 from carnet.tls import certificate_to_pem, chain_from_pem, read_private_key
@@ -188,6 +189,7 @@ def _tenant(folder: Folder, now: datetime) -> tuple[dict[str, Json], bytes]:
     client = authority.issue_client(CLIENT, _signer(folder, "client.key.pem").public_der, now=now)
     folder.write_public("client.pem", certificate_to_pem(client))
     folder.keep("master.key", _new_secret)
+    compliance = HybridPrivateKey.from_seed(folder.keep("compliance.key", _new_secret))
     pins: dict[str, Json] = {
         "tenant_id": key_set.tenant_id.hex(),
         "trust_domain": TENANT,
@@ -195,6 +197,7 @@ def _tenant(folder: Folder, now: datetime) -> tuple[dict[str, Json], bytes]:
         "ca": authority.certificate_pem.decode(),
         "issuer": issuer.ISSUER,
         "client_ids": [CLIENT],
+        "compliance_key": _base64(compliance.public),
     }
     return pins, key_set.tenant_id
 

@@ -29,6 +29,7 @@ from gateway import deliveries, dispatch, intake, offering, retention, returns
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
 from gateway.config import GatewayConfig, Listener, Policy
+from gateway.decisionlog import DecisionLog
 from gateway.gate import Admission, Gate, Revocations
 from gateway.identity import EnterpriseAdmission, RunnerAdmission
 from gateway.jobs import Jobs
@@ -43,6 +44,7 @@ from gateway.roster import Roster
 from gateway.runners import Runners
 from gateway.storage import queries
 from gateway.storage.blobs import BlobStore
+from gateway.storage.decisionlog import ForgetEvents
 from gateway.storage.operations import Batch, ForgetRequests
 from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys, day_of
@@ -112,6 +114,7 @@ class _Parts:
     wraps: WrapKeys
     roster: Roster
     judge: Judge
+    decisions: DecisionLog
     ledger: Ledger
     bells: Bells
     metrics: Metrics
@@ -138,6 +141,9 @@ class _Parts:
         signer = Signer.from_pem(read_private_key(config.keys.decision))
         wraps, roster, bells, metrics = WrapKeys(config.state / "wrap-keys"), Roster(), Bells(), Metrics()
         judge = Judge(engine, signer, clock=clock)
+        decisions = DecisionLog(
+            engine, pins, days=config.decisions.days, tenant_days=config.decisions.tenant_days, clock=clock
+        )
         lives = Lives(store, bells, metrics, clock=clock)
         loop = dispatch.Dispatch(
             offering.Parts(
@@ -147,6 +153,7 @@ class _Parts:
                 blobs=blobs,
                 roster=roster,
                 judge=judge,
+                decisions=decisions,
                 signer=signer,
                 metrics=metrics,
                 clock=clock,
@@ -164,6 +171,7 @@ class _Parts:
             wraps=wraps,
             roster=roster,
             judge=judge,
+            decisions=decisions,
             ledger=Ledger(store, bundle, clock=clock),
             bells=bells,
             metrics=metrics,
@@ -196,7 +204,7 @@ class _Parts:
         server = self._server(admission)
         name = Jobs(
             self.store,
-            Preparing(self.store, self.roster, self.judge, self.ledger, self.metrics, clock=self.clock),
+            Preparing(self.store, self.roster, self.judge, self.ledger, self.metrics, self.decisions, clock=self.clock),
             taken,
             Recipients(self.lives, self.wraps, self.ledger, self.pins, clock=self.clock),
             home,
@@ -234,11 +242,12 @@ class _Parts:
         return f"{host}:{server.sockets[0].getsockname()[1]}"
 
     async def tidy(self) -> None:
-        """Forget what is no longer needed: old request ids, day keys without wraps, ciphertext past its time."""
+        """Forget what is no longer needed: old request ids and events, day keys without wraps, old ciphertext."""
         while True:
             await asyncio.sleep(tidy_seconds)
             before_ns = self.clock() - request_seconds * 10**9
-            await self.store.write(Batch(operations=(ForgetRequests(before_ns=before_ns),)))
+            forgotten = (ForgetRequests(before_ns=before_ns), ForgetEvents(now_ns=self.clock()))
+            await self.store.write(Batch(operations=forgotten))
             days = await self.store.read(queries.wrap_days)
             await asyncio.to_thread(self.wraps.sweep, needed=days, today=day_of(self.clock()))
             await retention.sweep(self.store, self.blobs, now_ns=self.clock())

@@ -1,6 +1,7 @@
 """Preparing: where a job may run, why, and on whom. The dry run, the explanation, and what a client seals under.
 
-- Policy is asked, and the signed decision is logged, a denial like a permission: both are answers.
+- Policy is asked, and the signed decision is logged, a denial like a permission: both are answers. A decision that
+  has no line in the decision log is none.
 - Runners are shown with all that a client needs to judge them by itself; the others with what stands in their way.
 - No byte of the job was sent to get here.
 """
@@ -12,11 +13,13 @@ from carnet.v1 import jobs_pb2 as pb
 from carnet.vetting import candidate_of
 from carnet.wire import Logged, audit_entry, logged_to_proto, signed_to_proto
 from gateway import validation
+from gateway.decisionlog import DecisionLog
 from gateway.identity import Caller
 from gateway.judge import Judge, Judgement, stored_decision
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.roster import Roster
+from gateway.storage.decisionlog import Stage
 from gateway.storage.operations import Batch, InsertDecision
 from gateway.storage.records import NewEntry
 from gateway.storage.store import Store
@@ -33,6 +36,7 @@ class Preparing:
         judge: Judge,
         ledger: Ledger,
         metrics: Metrics,
+        decisions: DecisionLog,
         *,
         clock: Callable[[], int],
     ) -> None:
@@ -41,6 +45,7 @@ class Preparing:
         self._roster = roster
         self._judge = judge
         self._metrics = metrics
+        self._decisions = decisions
         self._clock = clock
 
     async def prepare(self, caller: Caller, request: pb.PrepareJobRequest) -> pb.PrepareJobResponse:
@@ -75,6 +80,7 @@ class Preparing:
 
     async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> Logged:
         record = judgement.record
+        line = await self._decisions.line(judgement, stage=Stage.PREPARED)
         entry = audit_entry(
             "decision.prepared",
             time_ns=record.evaluated_ns,
@@ -83,11 +89,13 @@ class Preparing:
             record=record.digest,
             body=record.body_digest,
             facts=record.facts_digest,
+            line=line.event_digest,
+            input=line.input_digest,
         )
         decision = stored_decision(record, judgement.signed, judgement.body, facts)
         written = await self._store.write(
             Batch(
-                operations=(InsertDecision(decision=decision),),
+                operations=(InsertDecision(decision=decision), line.operation),
                 entries=(NewEntry(kind=entry.kind, data=entry.to_bytes(), subject=record.digest),),
             )
         )

@@ -121,7 +121,8 @@ class Bundle:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(text)
         (folder / "data.json").write_bytes(canonical(self.data()))
-        manifest: Json = {"revision": self.revision, "roots": ["carnet", "system/authz", "system/log"], "rego_version": 1}
+        roots: Json = ["carnet", "system/authz", "system/log"]
+        manifest: Json = {"revision": self.revision, "roots": roots, "rego_version": 1}
         (folder / ".manifest").write_bytes(canonical(manifest))
 
 

@@ -56,6 +56,7 @@ SQL = (
     "gateway/storage/tables.py",
     "gateway/storage/rows.py",
     "gateway/storage/queries.py",
+    "gateway/storage/decisionrows.py",
     "gateway/storage/changes.py",
     "gateway/storage/gathering.py",
     "gateway/auditlog.py",
