@@ -35,13 +35,17 @@ _HYBRID_TEXT_MAX: Final = 2 * limits.hybrid_public_bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayPins:
-    """The gateway: its log's origin, keys for decisions and log, its CA in PEM, and the name in its certificate."""
+    """The gateway: its log's origin, keys for decisions and log, its CA in PEM, and the name in its certificate.
+
+    `policy_keys` are those that its policy bundles are signed with, as SubjectPublicKeyInfo: officers replay by them.
+    """
 
     origin: str
     decision_keys: tuple[VerifyingKey, ...]
     log_keys: tuple[Ed25519PublicKey, ...]
     ca: bytes
     server_name: str
+    policy_keys: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +125,16 @@ def _gateway(document: Document) -> GatewayPins:
         log_keys=tuple(_log_key(text, document) for text in document.texts("log_keys")),
         ca=_ca(document).encode(),
         server_name=document.text("server_name"),
+        policy_keys=_policy_keys(document),
     )
     document.close()
     return pins
+
+
+def _policy_keys(document: Document) -> tuple[bytes, ...]:
+    if not document.has("policy_keys"):
+        return ()
+    return tuple(_key(text, document, "policy_keys").public_der for text in document.texts("policy_keys"))
 
 
 def _operator(document: Document) -> tuple[Anchor, str]:

@@ -33,6 +33,8 @@ from gateway.bells import Bells
 from gateway.bundleserver import BundleServer
 from gateway.config import GatewayConfig, Listener, Policy
 from gateway.decisionlog import DecisionLog
+from gateway.decisions import Decisions
+from gateway.decisions import Parts as DecisionParts
 from gateway.gate import Admission, Gate, Revocations
 from gateway.identity import EnterpriseAdmission, RunnerAdmission
 from gateway.jobs import Jobs
@@ -41,6 +43,7 @@ from gateway.jwks import Algorithm, FileSource, HttpsSource, KeySource
 from gateway.ledger import Ledger
 from gateway.lives import Lives
 from gateway.metrics import Metrics
+from gateway.pages import PageTokens
 from gateway.preparing import Preparing
 from gateway.publishing import Publishing, bundle_of
 from gateway.recipients import Recipients
@@ -199,7 +202,7 @@ class _Parts:
         )
 
     async def listen_enterprise(self, config: GatewayConfig) -> str:
-        """The enterprise listener: Jobs."""
+        """The enterprise listener: Jobs and Decisions."""
         admission = EnterpriseAdmission(self.pins.tenants, self._tokens(config), clock=self.clock)
         taken = intake.Intake(
             intake.Parts(
@@ -216,7 +219,7 @@ class _Parts:
             )
         )
         home = returns.Returns(returns.Parts(store=self.store, log=self.log, blobs=self.blobs, bells=self.bells))
-        page_key = read_secret(config.keys.page, bytes_max=page_key_bytes)
+        pages = PageTokens(read_secret(config.keys.page, bytes_max=page_key_bytes))
         server = self._server(admission)
         name = Jobs(
             self.store,
@@ -225,11 +228,13 @@ class _Parts:
             Recipients(self.lives, self.wraps, self.ledger, self.pins, clock=self.clock),
             home,
             self.lives,
-            page_key=page_key,
+            pages=pages,
             clock=self.clock,
         ).register(server)
+        officers = Decisions(DecisionParts(store=self.store, log=self.log, bundles=self.bundles, pages=pages))
+        names = (name, officers.register(server))
         roots = tuple(root for tenant in self.pins.tenants for root in tenant.roots)
-        return await self._listen(server, config.enterprise, roots, names=(name,), reflect=config.reflection)
+        return await self._listen(server, config.enterprise, roots, names=names, reflect=config.reflection)
 
     async def listen_runner(self, config: GatewayConfig) -> str:
         """The runner listener: Runners."""
