@@ -1,5 +1,6 @@
 """Fixtures of the integration tests: a real engine and real images."""
 
 from tests.fixtures.cage import base_image, busybox_image, engine
+from tests.fixtures.parties import parties
 
-__all__ = ["base_image", "busybox_image", "engine"]
+__all__ = ["base_image", "busybox_image", "engine", "parties"]
