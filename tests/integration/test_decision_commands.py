@@ -213,7 +213,6 @@ async def test_a_replay_a_year_later_gives_the_same_bytes_on_either_engine(
         asked = await decisions.opened(engine, bundle=Bundle.load())
         try:
             today = await asked.decide(replace(question, now_ns=time.time_ns()))
-            )
             assert today.payload != then.body.payload
         finally:
             await asked.close()
