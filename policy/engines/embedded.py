@@ -94,7 +94,7 @@ class EmbeddedEngine:
     async def decide(self, query: JobQuery) -> DecisionBody:
         """Stage 1. Raises `PolicyEngineUnavailable`, or `FieldInvalid` where the query is not one."""
         result = await self._ask(_DECIDE, query.document())
-        return body_of(result, bundle=self._bundle, now_ns=query.now_ns)
+        return body_of(result, bundle=self._bundle, now_ns=query.now_ns, overlay=query.overlay)
 
     async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
         """Stage 2, in one question. Raises like `decide`, and `Bug` for more than a short list."""
@@ -103,7 +103,7 @@ class EmbeddedEngine:
         if not runners:
             return ()
         result = await self._ask(_JUDGE, query.document(runners))
-        return verdicts_of(result, bundle=self._bundle, runners=runners, now_ns=query.now_ns)
+        return verdicts_of(result, bundle=self._bundle, runners=runners, now_ns=query.now_ns, overlay=query.overlay)
 
     async def close(self) -> None:
         """Let the threads end. A question that is running ends by itself."""
