@@ -4,14 +4,18 @@
   A table that is a folder is in parts, one a regime; no two parts hold the same row.
 - `revisions` are SHA-256 over canonical listings (path and digest of each file, sorted). They stand in every decision.
 - `revision` names the whole; it is the OPA manifest's revision, so an answer from another bundle is told apart.
+- Overlays are put in by `with_overlays`: their rules stand below `carnet/org`, their rows in the tables, and what asks
+  them is generated. Both revisions cover them.
 - A file that is malformed, or a table without a schema, stops the load: there is no half bundle.
 
     bundle = Bundle.load()
+    bundle = bundle.with_overlays([Overlay.read("klinikum", files)])
     bundle.write(folder)          # a bundle directory for `opa run --bundle`
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +24,9 @@ from carnet.core import limits
 from carnet.core.decision import Revisions
 from carnet.core.document import Json, canonical, parse
 from carnet.core.errors import Bug
+from policy import dispatcher, gate, merging
 from policy.catalogue import nanoseconds
+from policy.overlay import Overlay
 from policy.schemas import Schemas
 
 table_bytes_max: Final = 1 * limits.MIB
@@ -74,14 +80,30 @@ class Bundle:
         tables = {path.stem: _whole(path, schemas) for path in sorted((folder / "data").glob("*"))}
         if not rules or not tables:
             raise Bug(detail=f"no policy below {folder}")
-        return cls(
-            rules=rules,
-            tables=tables,
-            schemas=schemas,
-            revisions=Revisions(
-                rules=_listing(rules), data=_listing({name: canonical(table) for name, table in tables.items()})
-            ),
-        )
+        return cls(rules=rules, tables=tables, schemas=schemas, revisions=_revisions(rules, tables))
+
+    @property
+    def overlays(self) -> tuple[str, ...]:
+        """The names of the overlays that were put in, sorted."""
+        return dispatcher.names(self.rules)
+
+    def with_overlays(self, overlays: Sequence[Overlay]) -> "Bundle":
+        """The same with these put in, each in the place of one of its name. Raises `FieldInvalid` where one is no good.
+
+        Each is checked beside our rules alone, so none can read another one.
+        """
+        rules, tables = self.rules, self.tables
+        for overlay in overlays:
+            alone = {path: text for path, text in self.rules.items() if not path.startswith("carnet/org/")}
+            alone |= overlay.policies
+            alone[dispatcher.PATH] = dispatcher.written(alone)
+            gate.check(alone)
+            gate.check_compiles(alone)
+            rules, tables = merging.rules_with(rules, overlay), merging.tables_with(tables, overlay)
+        rules = {**rules, dispatcher.PATH: dispatcher.written(rules)}
+        for name in merging.TABLES:
+            self.schemas.check(f"data/{name}", tables[name])
+        return Bundle(rules=rules, tables=tables, schemas=self.schemas, revisions=_revisions(rules, tables))
 
     @property
     def revision(self) -> str:
@@ -146,6 +168,10 @@ def _table(path: Path, schema: str, schemas: Schemas) -> dict[str, Json]:
     table: dict[str, Json] = json.loads(data)
     schemas.check(schema, table)
     return table
+
+
+def _revisions(rules: dict[str, bytes], tables: dict[str, dict[str, Json]]) -> Revisions:
+    return Revisions(rules=_listing(rules), data=_listing({name: canonical(table) for name, table in tables.items()}))
 
 
 def _listing(files: dict[str, bytes]) -> str:
