@@ -26,11 +26,14 @@ from carnet.core.decision import Reason
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
-from gateway import deliveries, dispatch, intake, offering, retention, returns
+from gateway import deliveries, dispatch, intake, offering, preparing, retention, returns
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
 from gateway.bundleserver import BundleServer
 from gateway.config import GatewayConfig, Listener, Policy
+from gateway.decisionlog import DecisionLog
+from gateway.decisions import Decisions
+from gateway.decisions import Parts as DecisionParts
 from gateway.gate import Admission, Gate, Revocations
 from gateway.health import SERVICE_NAME, Health
 from gateway.identity import EnterpriseAdmission, RunnerAdmission
@@ -41,6 +44,7 @@ from gateway.keysets import KeySets
 from gateway.ledger import Ledger
 from gateway.lives import Lives
 from gateway.metrics import Metrics
+from gateway.pages import PageTokens
 from gateway.preparing import Preparing
 from gateway.publishing import Publishing, bundle_of
 from gateway.recipients import Recipients
@@ -49,6 +53,7 @@ from gateway.runners import Runners
 from gateway.storage import queries
 from gateway.storage.blobs import BlobStore
 from gateway.storage.bundles import BundleStore
+from gateway.storage.decisionlog import ForgetEvents
 from gateway.storage.operations import Batch, ForgetRequests
 from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys, day_of
@@ -121,6 +126,7 @@ class _Parts:
     wraps: WrapKeys
     roster: Roster
     judge: Judge
+    decisions: DecisionLog
     ledger: Ledger
     key_sets: KeySets
     bells: Bells
@@ -159,6 +165,9 @@ class _Parts:
         signer = Signer.from_pem(read_private_key(config.keys.decision))
         wraps, roster, bells, metrics = WrapKeys(config.state / "wrap-keys"), Roster(), Bells(), Metrics()
         judge = Judge(engine, signer, clock=clock)
+        decisions = DecisionLog(
+            engine, pins, days=config.decisions.days, tenant_days=config.decisions.tenant_days, clock=clock
+        )
         lives = Lives(store, bells, metrics, clock=clock)
         loop = dispatch.Dispatch(
             offering.Parts(
@@ -168,6 +177,7 @@ class _Parts:
                 blobs=blobs,
                 roster=roster,
                 judge=judge,
+                decisions=decisions,
                 signer=signer,
                 metrics=metrics,
                 clock=clock,
@@ -185,6 +195,7 @@ class _Parts:
             wraps=wraps,
             roster=roster,
             judge=judge,
+            decisions=decisions,
             ledger=Ledger(store, policy.bundle, clock=clock),
             key_sets=await KeySets.load(store),
             bells=bells,
@@ -200,7 +211,7 @@ class _Parts:
         )
 
     async def listen_enterprise(self, config: GatewayConfig) -> str:
-        """The enterprise listener: Jobs."""
+        """The enterprise listener: Jobs and Decisions."""
         admission = EnterpriseAdmission(self.pins.tenants, self._tokens(config), clock=self.clock)
         taken = intake.Intake(
             intake.Parts(
@@ -219,20 +230,33 @@ class _Parts:
             )
         )
         home = returns.Returns(returns.Parts(store=self.store, log=self.log, blobs=self.blobs, bells=self.bells))
-        page_key = read_secret(config.keys.page, bytes_max=page_key_bytes)
+        pages = PageTokens(read_secret(config.keys.page, bytes_max=page_key_bytes))
         server = self._server(admission)
         name = Jobs(
             self.store,
-            Preparing(self.store, self.roster, self.judge, self.ledger, self.metrics, self._in_words, clock=self.clock),
+            Preparing(
+                preparing.Parts(
+                    store=self.store,
+                    roster=self.roster,
+                    judge=self.judge,
+                    ledger=self.ledger,
+                    metrics=self.metrics,
+                    decisions=self.decisions,
+                    in_words=self._in_words,
+                    clock=self.clock,
+                )
+            ),
             taken,
             Recipients(self.lives, self.wraps, self.ledger, self.key_sets, self.pins, clock=self.clock),
             home,
             self.lives,
-            page_key=page_key,
+            pages=pages,
             clock=self.clock,
         ).register(server)
+        officers = Decisions(DecisionParts(store=self.store, log=self.log, bundles=self.bundles, pages=pages))
+        names = (name, officers.register(server))
         roots = tuple(root for tenant in self.pins.tenants for root in tenant.roots)
-        return await self._listen(server, config.enterprise, roots, names=(name,), reflect=config.reflection)
+        return await self._listen(server, config.enterprise, roots, names=names, reflect=config.reflection)
 
     async def listen_runner(self, config: GatewayConfig) -> str:
         """The runner listener: Runners."""
@@ -273,7 +297,7 @@ class _Parts:
             {
                 "ciphertext": lambda: retention.sweep(self.store, self.blobs, now_ns=self.clock()),
                 "wrap keys": self._sweep_wrap_keys,
-                "requests": self._forget_requests,
+                "requests and events": self._forget,
             },
             failed=self.metrics.task_failures.inc,
         )
@@ -282,9 +306,10 @@ class _Parts:
         days = await self.store.read(queries.wrap_days)
         await asyncio.to_thread(self.wraps.sweep, needed=days, today=day_of(self.clock()))
 
-    async def _forget_requests(self) -> None:
+    async def _forget(self) -> None:
         before_ns = self.clock() - request_seconds * 10**9
-        await self.store.write(Batch(operations=(ForgetRequests(before_ns=before_ns),)))
+        forgotten = (ForgetRequests(before_ns=before_ns), ForgetEvents(now_ns=self.clock()))
+        await self.store.write(Batch(operations=forgotten))
 
     def _in_words(self, reason: Reason) -> Sentence:
         return Renderer(bundle=self.policy.bundle, language="en").reason(reason)

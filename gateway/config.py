@@ -6,12 +6,13 @@
     [keys]         decision, log, page, policy (paths) [policy]    engine, url or opa (a binary), bundle, keys, serve
     [tokens]       audience, issuer, jwks (a file or an https URL)
     [metrics]      listen                              [lease]     seconds (10 to 60)
+    [decisions]    days, and days by tenant id in [decisions.tenants]
 
 Secrets are paths, never values. Listeners are on loopback unless they say otherwise.
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -96,6 +97,22 @@ class Lease(Section):
     seconds: int = Field(default=limits.lease_seconds, ge=limits.lease_seconds_min, le=limits.lease_seconds)
 
 
+Days = Annotated[int, Field(ge=1, le=limits.decision_days_max)]
+TenantName = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class Decisions(Section):
+    """How many days masked events and sealed inputs of decisions are kept; `tenants` are those with another count."""
+
+    days: Days = limits.decision_days
+    tenants: dict[TenantName, Days] = Field(default_factory=dict)
+
+    @property
+    def tenant_days(self) -> dict[bytes, int]:
+        """Days by tenant id, 16 bytes."""
+        return {bytes.fromhex(name): days for name, days in self.tenants.items()}
+
+
 class GatewayConfig(BaseSettings):
     """What one gateway process needs. Environment: CARNET_GATEWAY_<SECTION>__<NAME>."""
 
@@ -112,6 +129,7 @@ class GatewayConfig(BaseSettings):
     tokens: Tokens
     metrics: Metrics = Field(default_factory=Metrics)
     lease: Lease = Field(default_factory=Lease)
+    decisions: Decisions = Field(default_factory=Decisions)
     reflection: bool = False
 
     @classmethod

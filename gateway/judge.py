@@ -30,6 +30,7 @@ from carnet.core.decision import (
 from carnet.core.errors import PolicyDenied, PolicyEngineUnavailable
 from carnet.core.facts import JobFacts
 from carnet.core.placement import Placement, RunnerOffer, place, shortlist
+from carnet.core.runner import RunnerFacts
 from carnet.core.statement import Signed, Signer
 from carnet.vetting import VettedRunner
 from carnet.wire import signed_to_bytes
@@ -39,8 +40,10 @@ from policy.engine import GatewayFacts, JobQuery, PolicyEngine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """A signed decision, who may take the job, and what stage 2 said of each runner that it was asked about."""
+    """A signed decision, who may take the job, and what stage 2 said of `runners`, all that it was asked about."""
 
+    query: JobQuery
+    runners: tuple[RunnerFacts, ...]
     record: DecisionRecord
     signed: Signed
     body: DecisionBody
@@ -52,6 +55,8 @@ class Judgement:
 class Passage:
     """A re-check that permits one runner: the decision of now, and the permit for it."""
 
+    query: JobQuery
+    runners: tuple[RunnerFacts, ...]
     record: DecisionRecord
     signed: Signed
     body: DecisionBody
@@ -105,11 +110,20 @@ class Judge:
             offers = named
         short = shortlist(facts, body, offers, now_ns=query.now_ns, limit=limits.shortlist_max - len(named))
         asked = {offer.facts.spiffe_id: offer.facts for offer in (*(m.offer for m in short.matched), *named)}
-        verdicts = await self._engine.judge(query, tuple(asked.values())) if asked else ()
+        runners = tuple(asked.values())
+        verdicts = await self._engine.judge(query, runners) if runners else ()
         self._expect(before)
         placement = place(facts, body, offers, verdicts, now_ns=query.now_ns, limit=limits.recipients_max)
         record, signed = self._record(query, body, verdicts, tenant_id=tenant_id)
-        return Judgement(record=record, signed=signed, body=body, placement=placement, verdicts=verdicts)
+        return Judgement(
+            query=query,
+            runners=runners,
+            record=record,
+            signed=signed,
+            body=body,
+            placement=placement,
+            verdicts=verdicts,
+        )
 
     async def weigh(self, facts: JobFacts, requester: GatewayFacts, *, prepared: DecisionBody) -> DecisionBody:
         """Stage 1 of now, for a job that is handed in. Raises `NoPlaceLeft` where both bodies permit no place."""
@@ -160,7 +174,15 @@ class Judge:
             ),
             self._signer,
         )
-        return Passage(record=record, signed=signed, body=body, permit=permit, signed_permit=signed_permit)
+        return Passage(
+            query=query,
+            runners=(runner.facts,),
+            record=record,
+            signed=signed,
+            body=body,
+            permit=permit,
+            signed_permit=signed_permit,
+        )
 
     def _expect(self, before: Revisions) -> None:
         if self._engine.revisions != before:

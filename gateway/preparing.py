@@ -1,11 +1,13 @@
 """Preparing: where a job may run, why, and on whom. The dry run, the explanation, and what a client seals under.
 
-- Policy is asked, and the signed decision is logged, a denial like a permission: both are answers.
+- Policy is asked, and the signed decision is logged, a denial like a permission: both are answers. A decision that
+  has no line in the decision log is none.
 - Runners are shown with all that a client needs to judge them by itself; the others with what stands in their way.
 - No byte of the job was sent to get here.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from carnet.core.decision import Effect, Reason
 from carnet.core.facts import JobFacts, parse_facts
@@ -14,11 +16,13 @@ from carnet.v1 import jobs_pb2 as pb
 from carnet.vetting import candidate_of
 from carnet.wire import Logged, audit_entry, logged_to_proto, signed_to_proto
 from gateway import validation
+from gateway.decisionlog import DecisionLog
 from gateway.identity import Caller
 from gateway.judge import Judge, Judgement, stored_decision
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.roster import Roster
+from gateway.storage.decisionlog import Stage
 from gateway.storage.operations import Batch, InsertDecision
 from gateway.storage.records import NewEntry
 from gateway.storage.store import Store
@@ -26,40 +30,38 @@ from policy.engine import GatewayFacts, Screening, Volume
 from policy.rendering import Sentence
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What preparing works with; joined in app.py. `in_words` gives a reason in words."""
+
+    store: Store
+    roster: Roster
+    judge: Judge
+    ledger: Ledger
+    metrics: Metrics
+    decisions: DecisionLog
+    in_words: Callable[[Reason], Sentence]
+    clock: Callable[[], int]
+
+
 class Preparing:
     """Answers PrepareJob, for one gateway process."""
 
-    def __init__(
-        self,
-        store: Store,
-        roster: Roster,
-        judge: Judge,
-        ledger: Ledger,
-        metrics: Metrics,
-        in_words: Callable[[Reason], Sentence],
-        *,
-        clock: Callable[[], int],
-    ) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._roster = roster
-        self._judge = judge
-        self._metrics = metrics
-        self._in_words = in_words
-        self._clock = clock
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def prepare(self, caller: Caller, request: pb.PrepareJobRequest) -> pb.PrepareJobResponse:
         """Where may this job run, and on whom."""
         validation.check(request)
         facts = parse_facts(request.facts)
-        judgement = await self._judge.prepare(
+        judgement = await self._parts.judge.prepare(
             facts,
-            requester_of(caller, volumes=await self._ledger.sent(caller.tenant_id, facts)),
-            self._roster.offers(now_ns=self._clock()),
+            requester_of(caller, volumes=await self._parts.ledger.sent(caller.tenant_id, facts)),
+            self._parts.roster.offers(now_ns=self._parts.clock()),
             tenant_id=caller.tenant_id,
             explain=tuple(request.explain),
         )
-        self._metrics.decisions.labels(judgement.body.verdict).inc()
+        self._parts.metrics.decisions.labels(judgement.body.verdict).inc()
         logged = await self._log_decision(judgement, facts)
         return pb.PrepareJobResponse(
             decision=pb.Decision(
@@ -88,11 +90,12 @@ class Preparing:
         )
 
     def _denial(self, reason: Reason) -> pb.RuleDenial:
-        words = self._in_words(reason)
+        words = self._parts.in_words(reason)
         return pb.RuleDenial(rule=reason.rule, text=words.text, citations=reason.citations, fix=words.fix)
 
     async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> Logged:
         record = judgement.record
+        line = await self._parts.decisions.line(judgement, stage=Stage.PREPARED)
         entry = audit_entry(
             "decision.prepared",
             time_ns=record.evaluated_ns,
@@ -101,11 +104,13 @@ class Preparing:
             record=record.digest,
             body=record.body_digest,
             facts=record.facts_digest,
+            line=line.event_digest,
+            input=line.input_digest,
         )
         decision = stored_decision(record, judgement.signed, judgement.body, facts)
-        written = await self._store.write(
+        written = await self._parts.store.write(
             Batch(
-                operations=(InsertDecision(decision=decision),),
+                operations=(InsertDecision(decision=decision), line.operation),
                 entries=(NewEntry(kind=entry.kind, data=entry.to_bytes(), subject=record.digest),),
             )
         )
@@ -114,7 +119,7 @@ class Preparing:
     def _candidates(self, judgement: Judgement) -> list[pb.Candidate]:
         found = []
         for match in judgement.placement.matched:
-            presence = self._roster.find(match.offer.facts.spiffe_id)
+            presence = self._parts.roster.find(match.offer.facts.spiffe_id)
             if presence is not None and presence.runner.card.digest == match.offer.card.digest:
                 found.append(candidate_of(presence.runner.presented, price_micro_usd=match.price_micro_usd))
         return found

@@ -5,14 +5,18 @@
 - `revisions` are SHA-256 over canonical listings (path and digest of each file, sorted): of the rules, and of the
   tables with all schemas. They stand in every decision.
 - `revision` names the whole; it is the OPA manifest's revision, so an answer from another bundle is told apart.
+- Overlays are put in by `with_overlays`: their rules stand below `carnet/org`, their rows in the tables, and what asks
+  them is generated. Both revisions cover them.
 - A file that is malformed, or a table without a schema, stops the load: there is no half bundle.
 
     bundle = Bundle.load()
+    bundle = bundle.with_overlays([Overlay.read("klinikum", files)])
     bundle.write(folder)          # a bundle directory for `opa run --bundle`
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +25,9 @@ from carnet.core import limits
 from carnet.core.decision import Revisions
 from carnet.core.document import Json, canonical, parse
 from carnet.core.errors import Bug
+from policy import dispatcher, gate, merging
 from policy.catalogue import nanoseconds
+from policy.overlay import Overlay
 from policy.schemas import Schemas
 
 table_bytes_max: Final = 1 * limits.MIB
@@ -42,6 +48,8 @@ class Rule:
     citations: tuple[str, ...]
     status: str
     review_by: str
+    overlay: str
+    exemptible: bool
     from_ns: int | None
     until_ns: int | None
 
@@ -95,9 +103,32 @@ class Bundle:
         return cls(rules=rules, tables=tables, schemas=schemas, revisions=revisions, expires_ns=expires_ns)
 
     @property
+    def overlays(self) -> tuple[str, ...]:
+        """The names of the overlays that were put in, sorted."""
+        return dispatcher.names(self.rules)
+
+    def with_overlays(self, overlays: Sequence[Overlay]) -> "Bundle":
+        """The same with these put in, each in the place of one of its name. Raises `FieldInvalid` where one is no good.
+
+        Each is checked beside our rules alone, so none can read another one.
+        """
+        rules, tables = self.rules, self.tables
+        for overlay in overlays:
+            alone = {path: text for path, text in self.rules.items() if not path.startswith("carnet/org/")}
+            alone |= overlay.policies
+            alone[dispatcher.PATH] = dispatcher.written(alone)
+            gate.check(alone)
+            gate.check_compiles(alone)
+            rules, tables = merging.rules_with(rules, overlay), merging.tables_with(tables, overlay)
+        rules = {**rules, dispatcher.PATH: dispatcher.written(rules)}
+        for name in merging.TABLES:
+            self.schemas.check(f"data/{name}", tables[name])
+        return Bundle.of(rules=rules, tables=tables, schemas=self.schemas, expires_ns=self.expires_ns)
+
+    @property
     def revision(self) -> str:
         """The name of rules and data together, `sha256:` and 64 hex digits."""
-        return "sha256:" + hashlib.sha256(f"{self.revisions.rules}\n{self.revisions.data}".encode()).hexdigest()
+        return self.revisions.bundle
 
     def rows(self, table: str) -> Rows:
         """The rows of a table, by their keys."""
@@ -110,9 +141,10 @@ class Bundle:
         """Every rule, by id."""
         return tuple(_rule(name, row) for name, row in sorted(self.rows("rules").items()))
 
-    def rules_in_force(self, *, stage: str, now_ns: int) -> tuple[str, ...]:
+    def rules_in_force(self, *, stage: str, now_ns: int, overlay: str = "") -> tuple[str, ...]:
         """The ids that an answer of this stage (`job` or `runner`) must have evaluated at a time, sorted."""
-        return tuple(rule.id for rule in self.catalogue() if rule.stage == stage and rule.in_force(now_ns))
+        heard = (rule for rule in self.catalogue() if rule.overlay in {"", overlay})
+        return tuple(rule.id for rule in heard if rule.stage == stage and rule.in_force(now_ns))
 
     def overdue(self, now_ns: int) -> tuple[str, ...]:
         """The rows (`table/row`) and rules whose day of review has passed, sorted."""
@@ -183,6 +215,8 @@ def _rule(name: str, row: dict[str, Json]) -> Rule:
         citations=tuple(str(c) for c in citations) if isinstance(citations, list) else (),
         status=str(row["status"]),
         review_by=str(row["review_by"]),
+        overlay=str(row["overlay"]),
+        exemptible=row["exemptible"] is True,
         from_ns=_time(row["effective_from_ns"]),
         until_ns=_time(row["effective_to_ns"]),
     )

@@ -28,10 +28,12 @@ def decision_lines(body: DecisionBody) -> Iterator[Line]:
     yield verdict_line(body)
     for reason in sorted(body.reasons, key=lambda reason: reason.effect is not Effect.DENY):
         yield from _reason_lines(reason)
-    if body.verdict is not Verdict.PERMIT:
+    if body.verdict is Verdict.DENY:
         yield from _would_lines(body)
     for duty in body.obligations:
         yield Line(text=f"  duty    {duty.type} {duty.value}, seen to by the {duty.enforcer}  ({duty.rule})")
+    for used in body.exemptions_used:
+        yield Line(text=f"  exempt  from {used.rule} until {when(used.expires_ns)}  ({used.id})")
     if body.unverified_rows_used:
         yield Line(text=f"  used    data that nobody has verified: {codes(body.unverified_rows_used)}", style="dim")
     yield Line(text=f"  rules   {body.revisions.rules}, valid until {when(body.valid_until_ns)}", style="dim")
@@ -42,9 +44,10 @@ def verdict_line(body: DecisionBody) -> Line:
     """The verdict: where the job may run, or which rules stand in the way."""
     if body.verdict is Verdict.PERMIT:
         return Line(text=f"PERMITTED in {codes(body.permitted)}", style="bold green")
+    if body.verdict is Verdict.REVIEW:
+        return Line(text=f"NEEDS REVIEW: once approved, permitted in {codes(body.permitted)}", style="bold yellow")
     rules = dict.fromkeys(reason.rule for reason in body.reasons if reason.effect is Effect.DENY)
-    word = "DENIED" if body.verdict is Verdict.DENY else "NEEDS REVIEW"
-    return Line(text=f"{word} by {', '.join(rules) or 'no rule that permits it'}", style="bold red")
+    return Line(text=f"DENIED by {', '.join(rules) or 'no rule that permits it'}", style="bold red")
 
 
 def would_permit(body: DecisionBody) -> dict[str, tuple[str, ...]]:

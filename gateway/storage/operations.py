@@ -18,6 +18,7 @@ from typing import Final
 from carnet.core import limits
 from carnet.core.errors import FieldInvalid
 from carnet.wire import Logged
+from gateway.storage.decisionlog import ForgetEvents, LogDecision
 from gateway.storage.records import (
     JobDocuments,
     JobKey,
@@ -182,6 +183,8 @@ Operation = (
     | SetReceipt
     | AppendLog
     | InsertDecision
+    | LogDecision
+    | ForgetEvents
     | InsertWraps
     | CountVolumes
     | DeleteWraps
@@ -234,6 +237,8 @@ def _weight(operation: Operation) -> int:
             return len(statement) + len(key_set)
         case InsertDecision(decision=decision):
             return len(decision.record) + len(decision.body)
+        case LogDecision(event=kept):
+            return len(kept.event) + len(kept.sealed_input)
         case RememberRequest(response=response):
             return len(response)
         case _:
