@@ -122,7 +122,7 @@ class GatewayFacts:
             screening=Screening(top.text("screening", choices=set(Screening))),
             volumes=tuple(Volume(category=name, records=volumes.integer(name)) for name in sorted(volumes.names())),
             overlay="" if top.kind("overlay") == "null" else top.text("overlay"),
-            exemptions=tuple(_exemption(entry) for entry in top.documents("exemptions")),
+            exemptions=tuple(granted(entry) for entry in top.documents("exemptions")),
             approvals=top.integer("approvals"),
         )
 
@@ -198,7 +198,8 @@ class PolicyEngine(Protocol):
         """Let go of everything. The engine is not used afterwards."""
 
 
-def _exemption(document: Document) -> GrantedExemption:
+def granted(document: Document) -> GrantedExemption:
+    """Read one exemption as `GrantedExemption.document` gives it. Raises `FieldInvalid`."""
     return GrantedExemption(
         id=document.text("id"),
         rule=document.text("rule"),
