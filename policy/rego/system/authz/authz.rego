@@ -4,12 +4,12 @@
 # scope: package
 package system.authz
 
-default allow := false
-
 questions := {
 	["v1", "data", "carnet", "main", "body"],
 	["v1", "data", "carnet", "runners", "answer"],
 }
+
+default allow := false
 
 allow if {
 	input.method == "POST"
