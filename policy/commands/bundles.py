@@ -1,7 +1,9 @@
-"""`carnet policy check`, `test` and `bundle`: rules held to the profile, tested, and written for an OPA.
+"""`carnet policy check`, `fmt`, `test` and `bundle`: rules held to the profile, formatted, tested, written for an OPA.
 
 carnet policy check overlay/                          # the profile, then OPA's own check and format
+carnet policy fmt overlay/                            # `opa fmt --write`
 carnet policy test overlay/                           # `opa test` over the data that the gateway gives an engine
+carnet policy test --cases                            # what officers expect, case by case (policy/commands/cases.py)
 carnet policy bundle --folder /srv/opa/bundle         # for `opa run --server --bundle /srv/opa/bundle`
 """
 
@@ -14,8 +16,9 @@ from typing import Final
 from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
 from policy import gate
 from policy.bundle import Bundle
+from policy.commands.cases import run_cases
 from policy.commands.common import USAGE, print_json, read, say, telling
-from policy.engines.choice import find_opa
+from policy.engines.choice import EngineName, find_opa
 
 seconds_max: Final = 300.0
 
@@ -61,14 +64,43 @@ def check_rules(*paths: Path) -> None:
         raise SystemExit(USAGE)
 
 
-def run_tests(*paths: Path, coverage: bool = False) -> None:
-    """Run Rego tests with a real OPA, over our rules and the data that the gateway gives an engine.
+def format_rules(*paths: Path, check: bool = False) -> None:
+    """Write Rego in OPA's own format, and print the files that were not in it.
 
     Parameters
     ----------
-    paths: files or folders with Rego and its tests
-    coverage: print OPA's coverage report instead
+    paths: files or folders with Rego
+    check: only print them, and end with 2 where there are any
     """
+    with telling():
+        if not paths:
+            raise FieldInvalid("name a file or a folder with Rego", metadata={"field": "paths"})
+        files = _files(paths, tests=True)
+        binary = find_opa()
+        if binary is None:
+            raise PolicyEngineUnavailable("Formatting needs an OPA: put `opa` on the path, or its file in CARNET_OPA.")
+        changed = _fmt(binary, "--list", files)
+        if changed and not check:
+            _fmt(binary, "--write", files)
+    sys.stdout.write(changed)
+    if check and changed:
+        raise SystemExit(USAGE)
+
+
+def run_tests(*paths: Path, coverage: bool = False, cases: bool = False, engine: EngineName = EngineName.AUTO) -> None:
+    """Run Rego tests with a real OPA, over our rules and the data that the gateway gives an engine; or officers' cases.
+
+    Parameters
+    ----------
+    paths: files or folders with Rego and its tests; with --cases, files or folders with cases, ours if not given
+    coverage: print OPA's coverage report instead
+    cases: ask the engine every case, and print those that do not hold
+    engine: for cases: auto, opa or embedded
+    """
+    if cases:
+        with telling():
+            run_cases(Bundle.load(), paths, engine)
+        return
     with telling(), tempfile.TemporaryDirectory(prefix="carnet-policy-") as folder:
         binary = find_opa()
         if binary is None:
@@ -83,6 +115,15 @@ def run_tests(*paths: Path, coverage: bool = False) -> None:
         )
     if ended.returncode != 0:
         raise SystemExit(USAGE)
+
+
+def _fmt(binary: Path, option: str, files: list[str]) -> str:
+    ended = subprocess.run(  # noqa: S603  # a binary that the officer has named
+        [binary, "fmt", option, *files], capture_output=True, text=True, check=False, timeout=seconds_max
+    )
+    if ended.returncode != 0:
+        raise FieldInvalid(f"opa fmt: {ended.stderr.strip()}", metadata={"field": "paths"})
+    return ended.stdout
 
 
 def _files(paths: tuple[Path, ...], *, tests: bool) -> list[str]:
