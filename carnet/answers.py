@@ -23,14 +23,28 @@ from carnet.vetting import VettedRunner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleDenial:
+    """What a rule says of a runner: the sentence, its citations, and what would make it permitted."""
+
+    rule: str
+    text: str
+    citations: tuple[str, ...]
+    fix: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A runner that will not be used, and why; `by` says whether the gateway or the client itself turned it down."""
+    """A runner that will not be used, and why: what is first in the way, all of it in words, and what policy says.
+
+    `by` says whether the gateway or the client itself turned it down.
+    """
 
     runner: str
     jurisdiction: str
     reason: str
     text: str
     by: str
+    denials: tuple[RuleDenial, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +124,21 @@ class JobPage:
 
     jobs: tuple[JobSummary, ...]
     next_page_token: str
+
+
+def rejection_of(message: jobs_pb2.Rejected) -> Rejection:
+    """A rejection as the gateway tells it."""
+    return Rejection(
+        runner=message.runner,
+        jurisdiction=message.jurisdiction,
+        reason=message.reason,
+        text=message.text,
+        by="gateway",
+        denials=tuple(
+            RuleDenial(rule=d.rule, text=d.text, citations=tuple(d.citations), fix=tuple(d.fix))
+            for d in message.denials
+        ),
+    )
 
 
 def ended_without_receipt(last: Event | None) -> CarnetError:

@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ from carnet.answers import (
     Rejection,
     ended_without_receipt,
     event_of,
+    rejection_of,
     summary_of,
 )
 from carnet.authorship import Written, open_written
@@ -52,6 +53,7 @@ from carnet.inbox import Attempt, LogEnd, LogLine, ResultReader
 from carnet.outbox import SealedJob, TenantKeys, Work, seal
 from carnet.proof import VerifiedReceipt
 from carnet.rpc import calling
+from carnet.submission import keep, load
 from carnet.tls import channel_credentials, open_channel
 from carnet.transfers import receive, send
 from carnet.v1 import jobs_pb2
@@ -99,12 +101,17 @@ class Client:
         assert self._channel is not None
         await self._channel.close()
 
-    async def prepare(self, facts: bytes) -> Prepared:
-        """Ask where the job may run, and vet the runners that are offered. Sends no payload."""
+    async def prepare(self, facts: bytes, *, explain: Collection[str] = ()) -> Prepared:
+        """Ask where the job may run, and vet the runners that are offered. Sends no payload.
+
+        Of the runners in `explain` (by SPIFFE id) policy's own answer comes along, whatever else is in their way.
+        """
         parsed, seen = parse_facts(facts), self._seen.size
         async with calling():
             response = await self._jobs.PrepareJob(
-                jobs_pb2.PrepareJobRequest(facts=facts), timeout=unary_seconds, metadata=self._metadata()
+                jobs_pb2.PrepareJobRequest(facts=facts, explain=explain),
+                timeout=unary_seconds,
+                metadata=self._metadata(),
             )
         decided = open_decision(response.decision, pins=self._context.pins.gateway)
         check_record(decided.record, decided.body, facts_digest=parsed.digest, now_ns=self._clock())
@@ -112,10 +119,7 @@ class Client:
             raise StatementInvalid("The decision is another tenant's.")
         self._check_logged(decided, at_least=seen)
         runners, refused = self._vet(response.candidates, decided, parsed)
-        rejected = [
-            Rejection(runner=r.runner, jurisdiction=r.jurisdiction, reason=r.reason, text=r.text, by="gateway")
-            for r in response.rejected
-        ]
+        rejected = [rejection_of(found) for found in response.rejected]
         return Prepared(facts=parsed, decided=decided, runners=runners, rejected=(*rejected, *refused))
 
     async def seal(self, work: Work, prepared: Prepared) -> SealedJob:
@@ -140,14 +144,25 @@ class Client:
         )
 
     async def submit(self, sealed: SealedJob) -> str:
-        """Send a sealed job; returns its name once it is durable and its leaf was verified."""
+        """Send a sealed job; returns its name once it is durable and its leaf was verified.
+
+        Where that fails, the sealed job stays in its folder: `load` gives it back, here or in another process.
+        """
         seen = self._seen.size
+        await asyncio.to_thread(keep, sealed)
         response = await send(self._jobs, sealed, self._metadata)
         entry = self._seen.open(logged_from_proto(response.accepted), at_least=seen)
         check_commits(entry, kind="job.accepted", job_id=sealed.manifest.job_id, manifest=sealed.manifest.digest)
         _check_name(response.job.name, sealed.manifest)
         await asyncio.to_thread(sealed.discard)
         return response.job.name
+
+    async def load(self, folder: Path) -> SealedJob:
+        """A sealed job that was kept in its folder, to be submitted. Raises `FieldInvalid` or a `PeerError`."""
+        context = self._context
+        return await asyncio.to_thread(
+            load, folder, pins=context.pins, tenant_id=context.tenant_id, now_ns=self._clock()
+        )
 
     async def watch(self, name: str) -> AsyncGenerator[Event | LogLine, None]:
         """Events and opened log lines until the job has ended; a cut stream is taken up where it broke."""
@@ -236,6 +251,12 @@ class Client:
         """How one job stands, by the gateway's word."""
         return summary_of(await self._job(name))
 
+    async def facts(self, name: str) -> bytes:
+        """The facts that a job was sent with, held against its signed manifest."""
+        job = await self._job(name)
+        _check_facts(job.facts, self._written(job, name).manifest)
+        return job.facts
+
     async def jobs(self, *, page_size: int = 0, page_token: str = "") -> JobPage:
         """The tenant's jobs, newest first, by the gateway's word."""
         request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
@@ -253,8 +274,7 @@ class Client:
         """Wrap a waiting job for more runners; any replica of the client can. Raises `Denied` or `NoCapacity`."""
         job = await self._job(name)
         written = self._written(job, name)
-        if hashlib.sha256(job.facts).digest() != written.manifest.facts_digest:
-            raise StatementInvalid("The gateway gave other facts than the manifest names.")
+        _check_facts(job.facts, written.manifest)
         prepared = await self.prepare(job.facts)
         if prepared.denied:
             raise Denied(prepared)
@@ -385,6 +405,11 @@ class Client:
 
     def _result_seed(self, manifest: Manifest) -> HybridPrivateKey:
         return result_key(self._own.master, manifest.job_id)
+
+
+def _check_facts(facts: bytes, manifest: Manifest) -> None:
+    if hashlib.sha256(facts).digest() != manifest.facts_digest:
+        raise StatementInvalid("The gateway gave other facts than the manifest names.")
 
 
 def _check_name(name: str, manifest: Manifest) -> None:

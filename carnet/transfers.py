@@ -7,7 +7,6 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +16,8 @@ from carnet.core.errors import GatewayUnavailable, StatementInvalid
 from carnet.inbox import ResultReader
 from carnet.outbox import SealedJob
 from carnet.rpc import calling
+from carnet.submission import header_of, trailer_of
 from carnet.v1 import jobs_pb2
-from carnet.wire import signed_to_proto
 
 if TYPE_CHECKING:
     from carnet.v1.jobs_pb2_grpc import JobsAsyncStub  # in the stubs only
@@ -33,13 +32,11 @@ Open = Callable[[jobs_pb2.ReceiptFile], ResultReader]
 
 async def send(jobs: "JobsAsyncStub", sealed: SealedJob, metadata: Metadata) -> jobs_pb2.SubmitJobResponse:
     """Send a sealed job until it is accepted. Raises what the gateway refuses it with."""
-    request_id, began = str(uuid.uuid4()), time.monotonic()
+    began = time.monotonic()
     while True:
         try:
             async with calling():
-                return await jobs.SubmitJob(
-                    _parts(sealed, request_id), timeout=limits.upload_seconds_max, metadata=metadata()
-                )
+                return await jobs.SubmitJob(_parts(sealed), timeout=limits.upload_seconds_max, metadata=metadata())
         except GatewayUnavailable:
             if time.monotonic() - began > silence_seconds_max:
                 raise
@@ -83,24 +80,11 @@ def _opened(reader: ResultReader | None, receipt: jobs_pb2.ReceiptFile, open_rea
     return reader
 
 
-async def _parts(sealed: SealedJob, request_id: str) -> AsyncIterator[jobs_pb2.SubmitJobRequest]:
-    header = jobs_pb2.SubmitJobRequest.Header(
-        job_id=sealed.manifest.job_id,
-        facts=sealed.facts.payload,
-        decision=signed_to_proto(sealed.decided.signed),
-        body=sealed.decided.body.payload,
-        request_id=request_id,
-    )
-    yield jobs_pb2.SubmitJobRequest(header=header)
+async def _parts(sealed: SealedJob) -> AsyncIterator[jobs_pb2.SubmitJobRequest]:
+    yield jobs_pb2.SubmitJobRequest(header=header_of(sealed))
     for object_id, index, path in sealed.segments():
         with path.open("rb") as file:
             while data := await asyncio.to_thread(file.read, limits.chunk_bytes):
                 chunk = jobs_pb2.SubmitJobRequest.Chunk(object=object_id, segment=index, data=data)
                 yield jobs_pb2.SubmitJobRequest(chunk=chunk)
-    trailer = jobs_pb2.SubmitJobRequest.Trailer(
-        manifest=signed_to_proto(sealed.signed),
-        tenant_key_set=signed_to_proto(sealed.key_set),
-        wraps=sealed.wraps,
-        self_wrap=sealed.self_wrap,
-    )
-    yield jobs_pb2.SubmitJobRequest(trailer=trailer)
+    yield jobs_pb2.SubmitJobRequest(trailer=trailer_of(sealed))

@@ -152,6 +152,7 @@ class Development:
             f"[enterprise]\n{listen('enterprise')}{tls}[runner]\n{listen('runner')}{tls}"
             f"[metrics]\n{listen('metrics')}"
             f'[keys]\ndecision = "{home}/decision.key.pem"\nlog = "{home}/log.key.pem"\npage = "{home}/page.key"\n'
+            f'policy = "{home}/policy.key.pem"\n'
             f"[policy]\n{policy}\n[lease]\nseconds = {self.lease_seconds}\n"
             f'[tokens]\naudience = "{AUDIENCE}"\nissuer = "{issuer.ISSUER}"\njwks = "{issuing}/jwks.json"\n'
         )
@@ -162,7 +163,8 @@ class Development:
         return (
             f'gateway = "{self.runner}"\npins = "{self.pki.pins}"\nchain = "{home}/chain.pem"\n'
             f'key = "{home}/key.pem"\nstatus = "{home}/status.stmt"\nownership = "{home}/ownership.stmt"\n'
-            f'state = "{self.directory}/{runner_name(place)}"\nprobe_image = "{self.image}"\nslots = 2\n'
+            f'state = "{self.directory}/{runner_name(place)}"\nimages = ["*"]\n'
+            f'probe_image = "{self.image}"\nslots = 2\n'
             f"uid_first = {70_000 + 100 * index}\nprice_micro_usd_second = {PRICES.get(place, 100)}\n"
         )
 

@@ -109,9 +109,14 @@ class Dispatch:
         self._wake.set()
 
     async def renew(self, presence: Presence, grant_digest: bytes, sequence: int) -> None:
-        """Answer a runner's ask for time; durable before the answer goes out. Raises `LeaseLost`."""
+        """Answer a runner's ask for time; durable before the answer goes out. Raises `LeaseLost`.
+
+        A runner whose operator no longer says that it stands gets no more time.
+        """
         job = self._lives.of_grant(grant_digest)
         check_held(job, presence.runner.spiffe_id, grant_digest)
+        if not presence.fresh(now_ns=self._parts.clock()):
+            raise LeaseLost(detail="what the runner showed of itself is stale")
         if self._revisions.get(grant_digest) != self._parts.judge.revisions:
             await self._ask_again(job, presence, grant_digest)
         given = 0

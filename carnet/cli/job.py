@@ -1,4 +1,4 @@
-"""`carnet job`: ask where a job may run, and look after jobs that were sent."""
+"""`carnet job`: ask where a job may run, send what was kept, and look after jobs that were sent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from carnet.cli.answers import prepared_document, show_prepared, show_summary, summary_document
 from carnet.cli.declaration import Declaration
 from carnet.cli.exits import BY_STATE, ExitCode, exit_of_class
+from carnet.cli.explain import explain
 from carnet.cli.follow import follow
 from carnet.cli.homecoming import Homecoming
 from carnet.cli.options import DEFAULT, Options, connected, job_name
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from carnet.client import Client
 
 app = App(name="job", help="Ask where a job may run, and look after jobs.")
+
+app.command(explain)
 
 page_size: Final = 100
 
@@ -61,6 +64,20 @@ async def prepare(
     else:
         show_prepared(prepared, facts)
     return ExitCode.DENIED if prepared.denied else ExitCode.OK
+
+
+@app.command
+async def submit(folder: Path, /, *, options: Options = DEFAULT) -> int:
+    """Send a sealed job again that was kept when the gateway did not answer; prints its name.
+
+    Parameters
+    ----------
+    folder
+        where the sealed job is
+    """
+    async with connected(options) as client:
+        show(await client.submit(await client.load(folder)))
+    return ExitCode.OK
 
 
 @app.command(name="list")

@@ -119,9 +119,11 @@ async def _sealed(client: "Client", work: "Work", facts: Path | None) -> "Sealed
 async def _submit(client: "Client", sealed: "SealedJob") -> str:
     try:
         name = await client.submit(sealed)
-    except BaseException as error:  # what can not be sent again must not stay, whatever stopped it
-        if isinstance(error, Unavailable):
-            warn(f"it may have been accepted all the same: carnet job get {sealed.manifest.job_id.hex()}")
+    except Unavailable:
+        warn(f"it may have been accepted all the same: carnet job get {sealed.manifest.job_id.hex()}")
+        warn(f"the sealed job is kept; send it again: carnet job submit {sealed.directory}")
+        raise
+    except BaseException:  # what was refused, or is not wanted any more, must not stay
         with suppress(FileNotFoundError):
             sealed.discard()
         raise

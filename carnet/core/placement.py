@@ -281,8 +281,7 @@ def _standing(question: _Question, offer: RunnerOffer) -> Iterator[Obstacle]:
 
 
 def _image(question: _Question, offer: RunnerOffer) -> Iterator[Obstacle]:
-    image = question.facts.image
-    if offer.card.images and not {image, image.rpartition("@")[2]} & set(offer.card.images):
+    if not offer.card.takes_image(question.facts.image):
         yield Obstacle(cause=Cause.IMAGE_NOT_ALLOWED, text="The image is not on the runner's list.")
 
 

@@ -9,11 +9,15 @@
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from carnet.core import limits
 from carnet.core.document import Document, canonical, parse
 from carnet.core.errors import StatementInvalid
 from carnet.core.facts import TRISTATE, check_jurisdiction, country_of
+
+# On a card's list: every image. For development; an operator names what it lets in.
+ANY_IMAGE: Final = "*"
 
 
 class Isolation(StrEnum):
@@ -74,6 +78,10 @@ class RunnerCard:
     def digest(self) -> bytes:
         """SHA-256 over the card's bytes, 32 bytes."""
         return hashlib.sha256(self.payload).digest()
+
+    def takes_image(self, image: str) -> bool:
+        """Whether the list names the image, as repository@digest or by its digest alone. An empty list takes none."""
+        return bool({image, image.rpartition("@")[2], ANY_IMAGE} & set(self.images))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,16 +26,24 @@ class PrepareJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FACTS_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     facts: _builtins.bytes
     """The client's own bytes, carnet.facts/v1."""
+    @_builtins.property
+    def explain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Runners that policy is asked about whatever else is in their way: the answer tells of each under `rejected`, if it
+        is not a candidate. One that is not attached is not told of.
+        """
+
     def __init__(
         self,
         *,
         facts: _builtins.bytes = ...,
+        explain: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "facts", b"facts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -114,8 +122,42 @@ class Candidate(_message.Message):
 Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 
 @_typing.final
+class RuleDenial(_message.Message):
+    """What a rule says of one runner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    CITATIONS_FIELD_NUMBER: _builtins.int
+    FIX_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    text: _builtins.str
+    @_builtins.property
+    def citations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def fix(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What would make it permitted."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        text: _builtins.str = ...,
+        citations: _abc.Iterable[_builtins.str] | None = ...,
+        fix: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["citations", b"citations", "fix", b"fix", "rule", b"rule", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuleDenial: _TypeAlias = RuleDenial  # noqa: Y015
+
+@_typing.final
 class Rejected(_message.Message):
-    """A runner that can not take the job, and what stands in the way first."""
+    """A runner that can not take the job: what stands in the way first, in `text` all of it, and what policy says."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -123,10 +165,13 @@ class Rejected(_message.Message):
     JURISDICTION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    DENIALS_FIELD_NUMBER: _builtins.int
     runner: _builtins.str
     jurisdiction: _builtins.str
     reason: _builtins.str
     text: _builtins.str
+    @_builtins.property
+    def denials(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleDenial]: ...
     def __init__(
         self,
         *,
@@ -134,10 +179,11 @@ class Rejected(_message.Message):
         jurisdiction: _builtins.str = ...,
         reason: _builtins.str = ...,
         text: _builtins.str = ...,
+        denials: _abc.Iterable[Global___RuleDenial] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jurisdiction", b"jurisdiction", "reason", b"reason", "runner", b"runner", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denials", b"denials", "jurisdiction", b"jurisdiction", "reason", b"reason", "runner", b"runner", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

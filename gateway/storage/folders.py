@@ -24,6 +24,10 @@ def sync_folder(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder with all that is in it, if it is there."""
-    if path.exists():
-        shutil.rmtree(path)
+    """Remove a folder with all that is in it, if it is there. Another removal at the same time is no matter."""
+
+    def failed(_: object, __: str, found: tuple[type[BaseException], BaseException, object]) -> None:
+        if not isinstance(found[1], FileNotFoundError):
+            raise found[1]
+
+    shutil.rmtree(path, onerror=failed)

@@ -22,7 +22,7 @@ import secrets
 import stat
 import threading
 from collections.abc import Collection
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -90,10 +90,13 @@ class WrapKeys:
             sync_folder(self._directory)
 
     def sweep(self, *, needed: Collection[date], today: date) -> tuple[date, ...]:
-        """Destroy the keys of all days before today that no live job needs (`queries.wrap_days`); those days."""
+        """Destroy the keys of all days before yesterday that no live job needs (`queries.wrap_days`); those days.
+
+        Yesterday's stays: a wrap that was sealed before midnight may be stored after it.
+        """
         names = (_NAME.fullmatch(path.name) for path in sorted(self._directory.iterdir()))
         days = tuple(date.fromisoformat(name[1]) for name in names if name)
-        old = tuple(day for day in days if day < today and day not in needed)
+        old = tuple(day for day in days if day < today - timedelta(days=1) and day not in needed)
         for day in old:
             self.destroy_day(day)
         return old

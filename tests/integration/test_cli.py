@@ -192,3 +192,32 @@ async def test_the_doctor_finds_nothing_missing_in_a_running_system_and_prints_n
 
 async def test_a_job_that_is_not_there_ends_with_4(carnet_dev: CarnetDev, tmp_path: Path) -> None:
     assert (await carnet(carnet_dev, "job", "get", "0" * 32, cwd=tmp_path)).code == 4
+
+
+async def test_why_not_there_and_why_not_on_this_runner_is_answered_by_the_gateways_policy(
+    carnet_dev: CarnetDev, tmp_path: Path
+) -> None:
+    printed = await carnet(carnet_dev, "run", carnet_dev.image, *PEOPLE, "--print-facts", "--", "true", cwd=tmp_path)
+    (tmp_path / "facts.json").write_text(printed.out)
+    asked = ("--facts", "facts.json", "-o", "json")
+    prepared = json.loads((await carnet(carnet_dev, "job", "prepare", *asked, cwd=tmp_path)).out)
+    american = next(found["runner"] for found in prepared["rejected"] if found["jurisdiction"] == "US")
+
+    why = await carnet(carnet_dev, "job", "explain", "US", "FR", "--runner", american, *asked, cwd=tmp_path)
+    assert why.code == 3, why.err
+    found = json.loads(why.out)
+    assert [(place["place"], place["permitted"]) for place in found["places"]] == [("US", False), ("FR", True)]
+    assert "EU-GDPR-CHV" in [denial["rule"] for denial in found["places"][0]["denials"]]
+    (runner,) = found["runners"]
+    assert (runner["runner"], runner["reason"]) == (american, "JURISDICTION_NOT_PERMITTED")
+    assert "EU-GDPR-CHV" in [denial["rule"] for denial in runner["denials"]]
+    assert all(denial["text"] and denial["citations"] for denial in runner["denials"])
+
+    words = await carnet(carnet_dev, "job", "explain", "FR", "--facts", "facts.json", cwd=tmp_path)
+    assert (words.code, words.out) == (0, "FR: permitted\n")
+    nobody = await carnet(
+        carnet_dev, "job", "explain", "--runner", "spiffe://x.example/j/FR/runner/1", *asked, cwd=tmp_path
+    )
+    assert json.loads(nobody.out)["runners"][0]["reason"] == "NOT_ATTACHED"
+    neither = await carnet(carnet_dev, "job", "explain", "FR", cwd=tmp_path)
+    assert neither.code == 2

@@ -80,7 +80,7 @@ def offer_of(
         isolation=level,
         isolation_facts=(),
         template_digest=b"",
-        images=(),
+        images=("*",),
         price_micro_usd_second=price,
     )
     facts = RunnerFacts(

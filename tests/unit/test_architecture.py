@@ -36,6 +36,7 @@ CLIENT = (
     "carnet/outbox.py",
     "carnet/proof.py",
     "carnet/rpc.py",
+    "carnet/submission.py",
     "carnet/transfers.py",
 )
 TRANSLATION = ("carnet/statements.py", "carnet/verdict.py", "carnet/vetting.py", "carnet/wire.py")

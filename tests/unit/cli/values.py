@@ -211,7 +211,7 @@ def proven(**changes: Any) -> VerifiedReceipt:
         isolation=Isolation.CONTAINER,
         isolation_facts=(),
         template_digest=manifest.template_digest,
-        images=(),
+        images=("*",),
         price_micro_usd_second=1,
     )
     return VerifiedReceipt(

@@ -83,7 +83,7 @@ def offer(
         "isolation": Isolation.CONTAINER,
         "isolation_facts": (),
         "template_digest": b"t" * 32,
-        "images": (),
+        "images": ("*",),
         "price_micro_usd_second": price,
     }
     made = RunnerCard(**{**values, **card})
@@ -262,13 +262,13 @@ def test_a_match_carries_the_duties_of_both_stages() -> None:
     assert match.obligations == (isolation_of("container"),)
 
 
-@pytest.mark.parametrize("images", [(), (IMAGE,), (IMAGE.split("@")[1],), ("sha256:" + "b" * 64, IMAGE)], ids=len)
-def test_an_image_is_allowed_by_name_or_digest_or_where_there_is_no_list(images: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("images", [("*",), (IMAGE,), (IMAGE.split("@")[1],), ("sha256:" + "b" * 64, IMAGE)])
+def test_an_image_is_allowed_by_name_or_digest_or_where_the_list_says_any(images: tuple[str, ...]) -> None:
     assert shortlist(job_facts(), decision("FR"), [offer(images=images)], now_ns=NOW).matched
 
 
-def test_attack_the_same_name_with_another_digest_is_not_on_the_list() -> None:
-    images = (IMAGE.replace("a" * 64, "b" * 64), IMAGE.split("@")[0])
+@pytest.mark.parametrize("images", [(), (IMAGE.replace("a" * 64, "b" * 64), IMAGE.split("@")[0])], ids=len)
+def test_attack_an_empty_list_or_the_same_name_with_another_digest_lets_no_image_in(images: tuple[str, ...]) -> None:
     assert not shortlist(job_facts(), decision("FR"), [offer(images=images)], now_ns=NOW).matched
 
 

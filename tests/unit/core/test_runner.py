@@ -46,7 +46,7 @@ CARD = RunnerCard(
     isolation=Isolation.CONTAINER,
     isolation_facts=(),
     template_digest=b"t" * 32,
-    images=(),
+    images=("*",),
     price_micro_usd_second=1,
 )
 OWNERSHIP = Ownership(

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,22 @@ async def test_time_is_given_to_the_holder_and_to_nobody_else(found: Broker, par
     for presence, digest in ((other, grant), (holder, bytes(32))):
         with pytest.raises(LeaseLost):
             await found.dispatch.renew(presence, digest, 2)
+
+
+async def test_attack_a_runner_whose_operator_withdrew_it_gets_no_more_time(
+    found: Broker, parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presence = found.attach("FR")
+    await found.accept(parties.sealed("FR"))
+    grant = await offered(found, presence)
+    await found.dispatch.renew(presence, grant, 1)
+    status = replace(presence.runner.status, expires_ns=parties.clock())
+    presence.runner = replace(presence.runner, status=status)
+    with pytest.raises(LeaseLost):
+        await found.dispatch.renew(presence, grant, 2)
+    # Control: a gateway that does not look goes on giving time.
+    monkeypatch.setattr(Presence, "fresh", lambda *_, **__: True)
+    await found.dispatch.renew(presence, grant, 3)
 
 
 async def test_a_new_revision_that_denies_stops_the_job_at_its_next_renewal(found: Broker, parties: Parties) -> None:

@@ -6,6 +6,7 @@ from carnet import statements
 from carnet.core.decision import Verdict, check_record, parse_body
 from carnet.core.errors import PolicyDenied, PolicyEngineUnavailable
 from carnet.core.facts import parse_facts
+from carnet.core.placement import Cause
 from gateway.judge import Judge, RunnerDenied
 from gateway.roster import Presence, Roster
 from tests.fixtures.broker import REQUESTER, ScriptedPolicy
@@ -49,6 +50,23 @@ async def test_a_denial_is_signed_too_and_names_nobody(parties: Parties, judge: 
     assert made.body.verdict is Verdict.DENY
     assert made.record.shortlist == ()
     assert policy.asked == ["decide"]
+
+
+async def test_a_runner_that_is_named_is_judged_whatever_is_in_its_way_and_no_other_is(
+    parties: Parties, judge: Judge, policy: ScriptedPolicy
+) -> None:
+    offers = roster(parties).offers(now_ns=parties.clock())
+    name = next(offer.facts.spiffe_id for offer in offers if offer.facts.jurisdiction == "US")
+    made = await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16), explain=(name,))
+    assert {verdict.jurisdiction for verdict in made.verdicts} == {"DE", "FR", "US"}
+    assert {match.offer.facts.jurisdiction for match in made.placement.matched} == {"DE", "FR"}
+    causes = {r.spiffe_id: [o.cause for o in r.obstacles] for r in made.placement.rejected}
+    assert causes[name] == [Cause.JURISDICTION_NOT_PERMITTED, Cause.RUNNER_DENIED]
+    policy.places = ()
+    denied = await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16), explain=(name,))
+    assert [verdict.spiffe_id for verdict in denied.verdicts] == [name]
+    assert [rejection.spiffe_id for rejection in denied.placement.rejected] == [name]
+    assert denied.placement.matched == ()
 
 
 async def test_no_answer_is_no_permission(parties: Parties, judge: Judge, policy: ScriptedPolicy) -> None:
@@ -101,3 +119,17 @@ async def test_a_re_check_permits_what_both_decisions_permit(
     assert (permit.card_digest, permit.record_digest) == (runner.card.digest, passage.record.digest)
     assert permit.prepare_decision_digest == b"p" * 32
     assert permit.valid_until_ns <= passage.body.valid_until_ns
+
+
+async def test_a_decision_whose_two_stages_are_of_two_revisions_is_none(
+    parties: Parties, judge: Judge, policy: ScriptedPolicy
+) -> None:
+    offers = roster(parties).offers(now_ns=parties.clock())
+    runner = parties.runners["FR"].vetted(parties.pins)
+    again = {"prepared": parse_body(body("FR")), "prepared_digest": b"p" * 32, "manifest_digest": b"m" * 32}
+    assert await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16)), "the control"
+    policy.changes_at = "judge"
+    with pytest.raises(PolicyEngineUnavailable):
+        await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16))
+    with pytest.raises(PolicyEngineUnavailable):
+        await judge.recheck(FACTS, REQUESTER, runner, tenant_id=bytes(16), **again)

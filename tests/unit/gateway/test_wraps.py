@@ -61,12 +61,18 @@ def test_a_destroyed_day_takes_its_wraps_with_it_and_no_others(keys: WrapKeys, t
         keys.open(KEY, sealed)
 
 
-def test_a_sweep_leaves_today_and_what_is_needed(keys: WrapKeys) -> None:
-    days = [DAY - timedelta(days=i) for i in range(4)]
+def test_a_sweep_leaves_today_yesterday_and_what_is_needed(keys: WrapKeys) -> None:
+    days = [DAY - timedelta(days=i) for i in range(5)]
     for day in days:
         keys.seal(KEY, WRAP, kid=KID, day=day)
-    assert keys.sweep(needed={days[2]}, today=DAY) == (days[3], days[1])
-    assert keys.sweep(needed=(), today=DAY + timedelta(days=1)) == (days[2], days[0])
+    assert keys.sweep(needed={days[3]}, today=DAY) == (days[4], days[2])
+    assert keys.sweep(needed=(), today=DAY + timedelta(days=2)) == (days[3], days[1], days[0])
+
+
+def test_a_wrap_that_is_sealed_before_midnight_and_stored_after_it_keeps_its_key(keys: WrapKeys) -> None:
+    sealed = keys.seal(KEY, WRAP, kid=KID, day=DAY)
+    assert keys.sweep(needed=(), today=DAY + timedelta(days=1)) == ()
+    assert keys.open(KEY, sealed) == WRAP
 
 
 def test_key_files_are_for_their_owner_only(keys: WrapKeys, tmp_path: Path) -> None:
