@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from policy.bundle import Bundle
-from policy.cases import Case, Kind, case_files, read_cases
+from policy.cases import Case, Kind, case_files, complaints, read_cases
+from tests.differential.engines import Both
 
 _EXCEPTIONS: Final = Path(__file__).with_name("case_exceptions.toml")
 
@@ -57,6 +58,15 @@ def holes(cases: Iterable[Case], bundle: Bundle) -> list[str]:
             if has and excepted:
                 complaints.append(f"{rule} has cases and an exception: {kind}")
     return complaints + [f"{case.file}: {case.name}: says nothing of its rule" for case in found if _is_mute(case)]
+
+
+def wrong_of(both: Both, case: Case) -> tuple[str, ...]:
+    """What does not hold of a case, on either engine or between them."""
+    one, other = both.ask_case(case)
+    if one.body is None or other.body is None:
+        return (one.failure, other.failure)
+    unequal = () if one.text() == other.text() else ("the engines disagree",)
+    return (*complaints(case, one.body, one.verdicts), *unequal)
 
 
 def _is_mute(case: Case) -> bool:

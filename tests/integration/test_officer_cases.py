@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from policy.bundle import Bundle, home
-from policy.cases import Case, case_files, complaints
+from policy.cases import case_files
 from policy.commands.app import app
 from tests.differential.engines import Both
-from tests.differential.officer import our_cases
+from tests.differential.officer import our_cases, wrong_of
 from tests.opa_support import opa_binary
 
 pytestmark = [pytest.mark.opa, pytest.mark.timeout(300)]
@@ -28,23 +28,15 @@ def both() -> Iterator[Both]:
     found.close()
 
 
-def said(both: Both, case: Case) -> tuple[str, ...]:
-    """What does not hold of a case, on either engine or between them."""
-    one, other = both.ask_case(case)
-    assert one.body is not None, one.failure
-    unequal = () if one.text() == other.text() else ("the engines disagree",)
-    return (*complaints(case, one.body, one.verdicts), *unequal)
-
-
 @pytest.mark.parametrize("file", FILES)
 def test_every_case_holds_on_both_engines(both: Both, file: str) -> None:
-    assert {case.name: found for case in CASES if case.file == file and (found := said(both, case))} == {}
+    assert {case.name: found for case in CASES if case.file == file and (found := wrong_of(both, case))} == {}
 
 
 def test_the_control_a_case_that_does_not_hold_is_told(both: Both) -> None:
     case = next(case for case in CASES if case.expected.permitted)
     wrong = replace(case, expected=replace(case.expected, permitted=(), not_permitted=case.expected.permitted))
-    assert said(both, wrong)
+    assert wrong_of(both, wrong)
 
 
 def run(*arguments: str | Path) -> int:
