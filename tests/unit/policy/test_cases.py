@@ -228,3 +228,10 @@ def test_a_path_is_a_file_or_a_folder(tmp_path: Path) -> None:
     assert case_files((tmp_path, tmp_path / "b.json")) == (
         *(tmp_path / name for name in ("a.json", "b.json", "b.json")),
     )
+
+
+def test_the_cases_on_the_page_are_cases() -> None:
+    page = (home.parent / "docs" / "protocol.md").read_text("utf-8")
+    (block,) = [part.partition("```")[0] for part in page.split("```json\n") if '"cases": [' in part]
+    (found,) = read_cases(block.encode(), file="protocol.md", bundle=BUNDLE)
+    assert found.kind is Kind.ALLOW
