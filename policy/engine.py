@@ -118,17 +118,20 @@ class GatewayFacts:
         top = parse(data, bytes_max=limits.facts_bytes_max)
         top.text("schema", choices={"carnet.gateway-facts/v1"})
         requester, volumes = top.document("requester"), top.document("volumes")
-        return cls(
+        found = cls(
             issuer=requester.text("issuer"),
             subject=requester.text("subject"),
             tenant=requester.text("tenant"),
             roles=requester.texts("roles"),
             screening=Screening(top.text("screening", choices=set(Screening))),
             volumes=tuple(Volume(category=name, records=volumes.integer(name)) for name in sorted(volumes.names())),
-            overlay="" if top.kind("overlay") == "null" else top.text("overlay"),
+            overlay="" if top.null("overlay") else top.text("overlay"),
             exemptions=tuple(exemption_of(entry) for entry in top.documents("exemptions")),
             approvals=top.integer("approvals"),
         )
+        requester.close()
+        top.close()
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +215,7 @@ class PolicyEngine(Protocol):
 
 def exemption_of(document: Document) -> GrantedExemption:
     """Read what `GrantedExemption.document` wrote. Raises `FieldInvalid`."""
-    return GrantedExemption(
+    found = GrantedExemption(
         id=document.text("id"),
         rule=document.text("rule"),
         places=document.texts("places"),
@@ -220,6 +223,8 @@ def exemption_of(document: Document) -> GrantedExemption:
         purposes=document.texts("purposes"),
         expires_ns=document.integer("expires_ns"),
     )
+    document.close()
+    return found
 
 
 def _controller(facts: JobFacts) -> Json:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import jsonschema_rs
 
-from carnet.core.document import Json, canonical
+from carnet.core.document import Json, canonical, refuse
 from carnet.core.errors import FieldInvalid
 
 _REFERENCES: Final = (b'"$ref":', b'"$dynamicRef":')
@@ -52,4 +52,14 @@ class Schemas:
         fault = next(iter(validator.iter_errors(document)), None)
         if fault is not None:
             path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.instance_path)
-            raise FieldInvalid(f"{path} is not as {name} must be", metadata={"field": path})
+            refuse(path + _named(fault.kind), f"is not as {name} must be")
+
+
+def _named(kind: Any) -> str:
+    """The field that a fault is about, where its path ends at the object around it."""
+    match kind:
+        case jsonschema_rs.ValidationErrorKind.AdditionalProperties():
+            return f".{min(kind.unexpected)}"
+        case jsonschema_rs.ValidationErrorKind.Required():
+            return f".{kind.property}"
+    return ""

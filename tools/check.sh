@@ -12,6 +12,7 @@ check() {
     step "opa check" "$CARNET_OPA" check --strict policy/rego
     step "opa fmt" "$CARNET_OPA" fmt --list --fail policy/rego
     step "opa test" test_rules
+    step "regal" lint_rules
     step "shellcheck" check_shell
     [ -z "$failed" ] || say "failed:$failed"
     [ -z "$failed" ]
@@ -61,10 +62,13 @@ test_rules() {
     return $code
 }
 
-check_shell() {
-    have shellcheck || {
-        echo "skipped: shellcheck is not installed"
+# Regal's own rules and ours (policy/.regal), which are tested first.
+lint_rules() {
+    regal_found || {
+        echo "skipped: regal can not be had here"
         return 0
     }
-    shellcheck -x -a -e SC2015,SC2016 dev .ci/run
+    "$CARNET_REGAL" test policy/.regal/rules && "$CARNET_REGAL" lint policy/rego policy/examples
 }
+
+check_shell() { .venv/bin/shellcheck -x -a -e SC2015,SC2016 dev .ci/run; }

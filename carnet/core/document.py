@@ -3,7 +3,7 @@
 - UTF-8, at most the stated size, an object at the top; duplicate keys, NUL, floats, NaN, integers beyond 64 bits and
   nesting deeper than `depth_max` are refused before anything is looked at.
 - Every field is read once, by name and type; `close` refuses the fields that nobody read.
-- An error names the field by its path (`data.classes[0]`), never its value.
+- An error names the field by its path (`data.classes[0]`), never its value; only what is no JSON has none.
 
     document = parse(data, bytes_max=limits.facts_bytes_max)
     purpose = document.text("purpose", choices={"training", "inference"})
@@ -98,6 +98,13 @@ class Document:
         """What a field holds, without taking it: text, integer, flag, list, object or null."""
         return _KINDS[type(self._fields.get(name))]
 
+    def null(self, name: str) -> bool:
+        """Whether the field is null. It is taken then, and left where it is anything else."""
+        if name not in self._fields or self._fields[name] is not None:
+            return False
+        del self._fields[name]
+        return True
+
     def close(self) -> None:
         """Refuse the fields that nobody read."""
         if self._fields:
@@ -149,13 +156,13 @@ def parse(data: bytes, *, bytes_max: int) -> Document:
             parse_int=_integer,
             parse_constant=_no_float,
         )
-    except FieldInvalid:
-        raise
     except (ValueError, RecursionError) as error:
         raise FieldInvalid("document is not UTF-8 JSON", metadata={"field": "document"}) from error
     if not isinstance(value, dict):
         refuse("", "must be an object")
-    _check(value, depth=0)
+    found = _fault(value, depth=0)
+    if found is not None:
+        refuse(found[0].removeprefix("."), found[1])
     return Document(value)
 
 
@@ -164,40 +171,59 @@ def canonical(value: Json) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _pairs(pairs: Iterable[tuple[str, Json]]) -> dict[str, Json]:
-    found: dict[str, Json] = {}
+class _Unfit:
+    """In the place of a value that can not be taken, until its path is known."""
+
+    __slots__ = ("why",)
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+_FLOAT: Final = _Unfit("must hold integers only")
+_BEYOND: Final = _Unfit("holds an integer beyond 64 bits")
+_REPEATED: Final = _Unfit("repeats a field")
+_TEXT: Final = "holds a NUL or a lone surrogate"
+
+
+def _pairs(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
     for name, value in pairs:
-        if name in found:
-            refuse("", "repeats a field")
-        found[name] = value
+        found[name] = _REPEATED if name in found else value
     return found
 
 
-def _no_float(_: str) -> NoReturn:
-    refuse("", "must hold integers only")
+def _no_float(_: str) -> _Unfit:
+    return _FLOAT
 
 
-def _integer(digits: str) -> int:
+def _integer(digits: str) -> int | _Unfit:
     if len(digits) > 20 or not -integer_max <= int(digits) <= integer_max:
-        refuse("", "holds an integer beyond 64 bits")
+        return _BEYOND
     return int(digits)
 
 
-def _check(value: Json, *, depth: int) -> None:
+def _fault(value: object, *, depth: int) -> tuple[str, str] | None:
+    """The first thing that can not be taken: its path, as it is prefixed on the way up, and what is wrong with it."""
+    if isinstance(value, _Unfit):
+        return "", value.why
     if depth > depth_max:
-        refuse("", f"is nested deeper than {depth_max}")
+        return "", f"is nested deeper than {depth_max}"
     if isinstance(value, str):
-        _check_text(value)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, depth=depth + 1)
+        return ("", _TEXT) if _is_foul(value) else None
+    if isinstance(value, list):
+        for i, item in enumerate(value):
+            if found := _fault(item, depth=depth + 1):
+                return f"[{i}]{found[0]}", found[1]
     elif isinstance(value, dict):
         for name, item in value.items():
-            _check_text(name)
-            _check(item, depth=depth + 1)
+            if _is_foul(name):
+                return f".{name}", _TEXT
+            if found := _fault(item, depth=depth + 1):
+                return f".{name}{found[0]}", found[1]
+    return None
 
 
-def _check_text(value: str) -> None:
+def _is_foul(value: str) -> bool:
     # A lone surrogate survives json.loads but has no UTF-8 form; engines disagree on NUL.
-    if "\0" in value or (not value.isascii() and _SURROGATE.search(value)):
-        refuse("", "holds a NUL or a lone surrogate")
+    return "\0" in value or (not value.isascii() and _SURROGATE.search(value) is not None)

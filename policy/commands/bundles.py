@@ -1,12 +1,13 @@
-"""`carnet policy check`, `test` and `bundle`: rules held to the profile, tested, and written for an OPA.
+"""`carnet policy check`, `fmt`, `test` and `bundle`: rules held to the profile, formatted, tested, written for an OPA.
 
 carnet policy check rules/                            # the profile, then OPA's own check and format
+carnet policy fmt rules/                              # `opa fmt --write`
 carnet policy test rules/                             # `opa test` over the data that the gateway gives an engine
 carnet policy test --overlay overlay/                 # an overlay's tests and its cases, beside our rules
+carnet policy test --cases                            # what officers expect, case by case (policy/commands/cases.py)
 carnet policy bundle --folder /srv/opa/bundle         # for `opa run --server --bundle /srv/opa/bundle`
 """
 
-import asyncio
 import subprocess
 import sys
 import tempfile
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
-from policy import cases, gate
+from policy import gate
 from policy.bundle import Bundle, home
-from policy.commands.common import USAGE, OverlayFolder, asking, loaded, print_json, read, say, telling
+from policy.cases import read_cases
+from policy.commands.cases import run_cases
+from policy.commands.common import USAGE, OverlayFolder, loaded, print_json, read, say, telling
 from policy.engines.choice import EngineName, find_opa
 
 seconds_max: Final = 300.0
@@ -65,65 +68,100 @@ def check_rules(*paths: Path, overlay: OverlayFolder = None) -> None:
         raise SystemExit(USAGE)
 
 
-def run_tests(*paths: Path, overlay: OverlayFolder = None, coverage: bool = False) -> None:
-    """Run Rego tests with a real OPA, over our rules and the data that the gateway gives an engine.
+def format_rules(*paths: Path, check: bool = False) -> None:
+    """Write Rego in OPA's own format, and print the files that were not in it.
 
     Parameters
     ----------
-    paths: files or folders with Rego and its tests
+    paths: files or folders with Rego
+    check: only print them, and end with 2 where there are any
+    """
+    with telling():
+        if not paths:
+            raise FieldInvalid("name a file or a folder with Rego", metadata={"field": "paths"})
+        files = _files(paths, tests=True)
+        binary = find_opa()
+        if binary is None:
+            raise PolicyEngineUnavailable("Formatting needs an OPA: put `opa` on the path, or its file in CARNET_OPA.")
+        changed = _fmt(binary, "--list", files)
+        if changed and not check:
+            _fmt(binary, "--write", files)
+    sys.stdout.write(changed)
+    if check and changed:
+        raise SystemExit(USAGE)
+
+
+def run_tests(
+    *paths: Path,
+    overlay: OverlayFolder = None,
+    coverage: bool = False,
+    cases: bool = False,
+    engine: EngineName = EngineName.AUTO,
+) -> None:
+    """Run Rego tests with a real OPA, over our rules and the data that the gateway gives an engine; or officers' cases.
+
+    Parameters
+    ----------
+    paths: files or folders with Rego and its tests; with --cases, files or folders with cases, ours if not given
     overlay: a folder with an organisation's own rules, their tests and `cases.json`
     coverage: print OPA's coverage report instead
+    cases: ask the engine every case, and print those that do not hold
+    engine: for cases: auto, opa or embedded
     """
-    with telling(), tempfile.TemporaryDirectory(prefix="carnet-policy-") as folder:
+    with telling():
+        bundle, _ = loaded(overlay)
+        tables = _tables(overlay)
+        if not cases and not _opa_tests(bundle, paths, overlay, coverage=coverage):
+            raise SystemExit(USAGE)
+        if cases or tables:
+            run_cases(bundle, (*paths, *tables) if cases else tables, engine)
+
+
+def _opa_tests(bundle: Bundle, paths: tuple[Path, ...], overlay: Path | None, *, coverage: bool) -> bool:
+    with tempfile.TemporaryDirectory(prefix="carnet-policy-") as folder:
         binary = find_opa()
         if binary is None:
             raise PolicyEngineUnavailable("Tests need an OPA: put `opa` on the path, or its file in CARNET_OPA.")
-        bundle, name = loaded(overlay)
         bundle.write(Path(folder) / "bundle")
         files = _files(paths, tests=True) + [str(path) for path in _rego(overlay, "*_test.rego")]
         files += [str(home / "rego" / "carnet" / "fixtures" / "fixtures_test.rego")] if overlay else []
-        options = ["--coverage"] if coverage else ["--verbose"]
         # OPA gives each test 5 seconds by itself: on a machine that is slow, a test would fail for that alone.
-        options += ["--timeout", f"{seconds_max:.0f}s"]
+        options = ["--coverage"] if coverage else ["--verbose", "--timeout", f"{seconds_max:.0f}s"]
         ended = subprocess.run(  # noqa: S603  # a binary that the officer has named
             [binary, "test", *options, Path(folder) / "bundle" / "data.json", *_ours(Path(folder)), *files],
             check=False,
             timeout=seconds_max,
         )
-        failed = asyncio.run(_failed_cases(bundle, name, overlay)) if overlay else []
-    for line in failed:
-        say(line, style="red")
-    if ended.returncode != 0 or failed:
-        raise SystemExit(USAGE)
+    return ended.returncode == 0
 
 
 def _composed(overlay: Path | None) -> tuple[Bundle, list[str]]:
     """What is checked, and what keeps an overlay from being one."""
     try:
         bundle, _ = loaded(overlay)
-        _cases(bundle, overlay)
+        for table in _tables(overlay):
+            read_cases(read(table), file=table.name, bundle=bundle)
     except FieldInvalid as error:
         return Bundle.load(), [f"overlay: {error.text}"]
     return bundle, []
 
 
-def _cases(bundle: Bundle, overlay: Path | None) -> tuple[cases.Case, ...]:
+def _tables(overlay: Path | None) -> tuple[Path, ...]:
     table = overlay / "cases.json" if overlay else None
-    return cases.read(read(table), schemas=bundle.schemas) if table and table.exists() else ()
-
-
-async def _failed_cases(bundle: Bundle, name: str, overlay: Path) -> list[str]:
-    async with asking(bundle, EngineName.AUTO) as engine:
-        table = _cases(bundle, overlay)
-        found = [
-            f"{case.name}: {fault}" for case in table for fault in await cases.faults(case, engine=engine, overlay=name)
-        ]
-    say(f"cases: {len(table)}")
-    return found
+    return (table,) if table and table.exists() else ()
 
 
 def _rego(overlay: Path | None, pattern: str) -> list[Path]:
     return sorted(overlay.rglob(pattern)) if overlay else []
+
+
+def _fmt(binary: Path, option: str, files: list[str]) -> str:
+    ended = subprocess.run(  # noqa: S603  # a binary that the officer has named
+        [binary, "fmt", option, *files], capture_output=True, text=True, check=False, timeout=seconds_max
+    )
+    if ended.returncode != 0:
+        raise FieldInvalid(f"opa fmt: {ended.stderr.strip()}", metadata={"field": "paths"})
+    return ended.stdout
 
 
 def _files(paths: tuple[Path, ...], *, tests: bool) -> list[str]:

@@ -4,8 +4,9 @@
   against the profile. It listens on loopback under mutual TLS with keys made for it alone, and its own authorisation
   policy answers the three questions and health, and nothing else.
 - Its environment holds nothing but a home in that folder. No secret is in its arguments.
-- When it dies it is started again, with growing pauses; until it answers, every question is
-  `PolicyEngineUnavailable`. It is stopped by its process id, and dies with a gateway that is killed.
+- When it dies it is started again, with growing pauses; one that is silent for `silent_seconds_max` is ended first.
+  Until it answers, every question is `PolicyEngineUnavailable`. It is stopped by its process id, and dies with a
+  gateway that is killed.
 
     engine = SupervisedOpa(binary=Path("/usr/bin/opa"), bundle=Bundle.load())
     await engine.start()
@@ -45,6 +46,8 @@ poll_seconds: Final = 0.05
 restart_seconds: Final = 0.2
 restart_seconds_max: Final = 10.0
 steady_seconds: Final = 30.0
+watch_seconds: Final = 2.0
+silent_seconds_max: Final = 20.0
 complaint_bytes_max: Final = 2 * limits.KIB
 
 _log = logging.getLogger(__name__)
@@ -174,7 +177,7 @@ class SupervisedOpa:
             await _healthy(server, process)
             self._server = server
             self._ready.set()
-            await process.wait()
+            await _watched(server, process)
         finally:
             self._version = server.version
             self._server = None
@@ -265,6 +268,20 @@ async def _healthy(server: OpaServer, process: asyncio.subprocess.Process) -> No
         if process.returncode is not None:
             raise PolicyEngineUnavailable(detail="the policy child ended at its start")
         await asyncio.sleep(poll_seconds)
+
+
+async def _watched(server: OpaServer, process: asyncio.subprocess.Process) -> None:
+    """Until the process ends, or says nothing of its health for too long: a child that hangs is of no use."""
+    loop = asyncio.get_running_loop()
+    heard = loop.time()
+    while loop.time() - heard <= silent_seconds_max:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(watch_seconds):
+                await process.wait()
+                return
+        if await server.is_healthy():
+            heard = loop.time()
+    _log.error("the policy child is silent and is ended")
 
 
 async def _stopped(process: asyncio.subprocess.Process) -> None:

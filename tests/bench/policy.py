@@ -1,8 +1,9 @@
 """Stage 1 for every jurisdiction under every regime, on both engines, cached and not; and how it grows.
 
 The bound is the embedded engine's bare evaluation: what an answer costs before it is checked. The growth is measured on
-bundles that were made larger: more rules (each blocks places and gives its reason), and more rows (dated memberships).
-Runners do not enter stage 1: its input has no place for them, whatever the roster holds. Stage 2 hears a short list.
+bundles that were made larger: more rules (each blocks places and gives its reason), and more rows (dated memberships),
+twice and four times. Runners do not enter stage 1: its input has no place for them, whatever the roster holds; it is
+asked beside 10,000 and 1,000,000 of them all the same. Stage 2 hears a short list. Both sides of a ratio go by turns.
 
     ./dev bench policy [--runs 60] [--long]
 """
@@ -11,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import statistics
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -24,15 +24,16 @@ from carnet.core.document import canonical
 from carnet.core.facts import parse_facts
 from carnet.core.runner import RunnerFacts, parse_runner
 from policy.bundle import Bundle, home
-from policy.engine import GatewayFacts, JobQuery, PolicyEngine, Screening
+from policy.engine import GatewayFacts, JobQuery, Screening
 from policy.engines.cache import CachedPolicy
 from policy.engines.child import SupervisedOpa
 from policy.engines.embedded import EmbeddedEngine
-from tests.bench.support.measure import ratio, say, value
+from tests.bench.support.measure import quotients, ratio, say, value
 
 BENCH: Final = "policy"
 NOW: Final = 1_795_305_600 * 10**9
 DECIDE: Final = "data.carnet.main.body"
+FLEETS: Final = (10_000, 1_000_000)
 
 
 def query() -> JobQuery:
@@ -42,21 +43,22 @@ def query() -> JobQuery:
     return JobQuery(facts=facts, gateway=gateway, now_ns=NOW)
 
 
-async def timed(ask: Callable[[], Awaitable[Any]], runs: int) -> list[float]:
-    """Seconds of each call, after three that warm up."""
-    for _ in range(3):
-        await ask()
-    found = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        await ask()
-        found.append(time.perf_counter() - began)
+async def timed(asks: list[Callable[[], Awaitable[Any]]], runs: int) -> list[list[float]]:
+    """Seconds of each call of each way, by turns, after three rounds that warm up; the first of a round changes."""
+    found: list[list[float]] = [[] for _ in asks]
+    for number in range(-3, runs):
+        order = range(len(asks)) if number % 2 else reversed(range(len(asks)))
+        for way in order:
+            began = time.perf_counter()
+            await asks[way]()
+            if number >= 0:
+                found[way].append(time.perf_counter() - began)
     return found
 
 
 def report(measure: str, seconds: list[float]) -> None:
     """The median and the 99th percentile of one way, in milliseconds."""
-    value(BENCH, f"{measure}_median", [statistics.median(seconds) * 1e3], unit="ms")
+    value(BENCH, f"{measure}_median", [second * 1e3 for second in seconds], unit="ms")
     value(BENCH, f"{measure}_p99", [sorted(seconds)[int(len(seconds) * 0.99)] * 1e3], unit="ms")
 
 
@@ -89,7 +91,7 @@ def _package(name: str, rule: str) -> str:
     return f"package carnet.{name}\n\n{imports}\n{rules}"
 
 
-async def started(engine: SupervisedOpa | EmbeddedEngine) -> PolicyEngine:
+async def started(engine: SupervisedOpa | EmbeddedEngine) -> SupervisedOpa | EmbeddedEngine:
     """The engine, once it serves."""
     await engine.start()
     return engine
@@ -102,33 +104,79 @@ async def main() -> None:
     parser.add_argument("--long", action="store_true", help="400 runs")
     found = parser.parse_args()
     runs = 400 if found.long else found.runs
-    bundle, asked, opa = Bundle.load(), query(), Path(os.environ["CARNET_OPA"])
-    assert "runners" not in asked.document()
-    say(f"{len(bundle.rows('jurisdictions'))} jurisdictions, {len(bundle.catalogue())} rules")
+    bundle, opa = Bundle.load(), Path(os.environ["CARNET_OPA"])
+    rows = sum(len(bundle.rows(name)) for name, table in bundle.tables.items() if "rows" in table and name != "rules")
+    say(f"{len(bundle.rows('jurisdictions'))} jurisdictions, {len(bundle.catalogue())} rules, {rows} rows")
     for name, make in (
         ("opa", lambda found: SupervisedOpa(binary=opa, bundle=found, seconds_max=60)),
         ("embedded", lambda found: EmbeddedEngine(bundle=found, seconds_max=60)),
     ):
         engine = await started(make(bundle))
-        cached = CachedPolicy(engine=engine)
-        plain = await timed(partial(engine.decide, asked), runs)
-        hit = await timed(partial(cached.decide, asked), runs)
-        report(f"{name}_stage_1", plain)
-        report(f"{name}_stage_1_cached", hit)
-        ratio(BENCH, f"{name}_cached_over_not", _each(hit, plain), better="lower", target=0.05, unit="s / s")
-        if isinstance(engine, EmbeddedEngine):
-            bare = await timed(partial(_bare, engine, asked), runs)
-            ratio(BENCH, "embedded_over_bare_evaluation", _each(plain, bare), better="lower", target=2.0, unit="s / s")
-        shortlist = [_runner(number) for number in range(limits.shortlist_max)]
-        one = await timed(partial(engine.judge, asked, tuple(shortlist[:1])), runs)
-        many = await timed(partial(engine.judge, asked, tuple(shortlist)), runs)
-        ratio(BENCH, f"{name}_stage_2_of_32_over_one", _each(many, one), better="lower", target=None, unit="s / s")
-        await cached.close()
-        for measure, more in (("twice_the_rules", {"rules": 59}), ("thrice_the_rows", {"rows": 400})):
-            grown = await started(make(larger(bundle, **more)))
-            seconds = await timed(partial(grown.decide, asked), runs)
-            ratio(BENCH, f"{name}_{measure}_over_one", _each(seconds, plain), better="lower", target=None, unit="s / s")
-            await grown.close()
+        try:
+            await stages(name, engine, runs)
+            await fleets(name, engine, runs)
+            await growth(name, engine, make, bundle, rows, runs)
+        finally:
+            await engine.close()
+
+
+async def stages(name: str, engine: SupervisedOpa | EmbeddedEngine, runs: int) -> None:
+    """Stage 1, cached and not, and against the bare evaluation; stage 2 of a whole short list and of one runner."""
+    asked, cached = query(), CachedPolicy(engine=engine)
+    plain, hit = await timed([partial(engine.decide, asked), partial(cached.decide, asked)], runs)
+    report(f"{name}_stage_1", plain)
+    report(f"{name}_stage_1_cached", hit)
+    ratio(BENCH, f"{name}_cached_over_not", quotients(hit, plain), better="lower", target=0.01, unit="s / s")
+    if isinstance(engine, EmbeddedEngine):
+        plain, bare = await timed([partial(engine.decide, asked), partial(_bare, engine, asked)], runs)
+        over = quotients(plain, bare)
+        ratio(BENCH, "embedded_over_bare_evaluation", over, better="lower", target=2.0, unit="s / s")
+    shortlist = tuple(_runner(number) for number in range(limits.shortlist_max))
+    asks = [partial(engine.judge, asked, shortlist[:1]), partial(engine.judge, asked, shortlist)]
+    one, many = await timed(asks, runs)
+    over = quotients(many, one)
+    ratio(BENCH, f"{name}_stage_2_of_32_over_one", over, better="lower", target=None, unit="s / s")
+
+
+async def fleets(name: str, engine: SupervisedOpa | EmbeddedEngine, runs: int) -> None:
+    """Stage 1 while the roster holds so many runners: its question has no place for them, and is the same bytes."""
+    few = tuple(_runner(number) for number in range(FLEETS[0]))
+    many = few * (FLEETS[1] // FLEETS[0])
+    questions = [_beside(few), _beside(many)]
+    sizes = [len(canonical(asked.document())) for asked in questions]
+    value(BENCH, "stage_1_question_bytes", sizes, unit="bytes")
+    assert sizes[0] == sizes[1]
+    small, large = await timed([partial(engine.decide, asked) for asked in questions], runs)
+    measure = f"{name}_stage_1_with_{FLEETS[1]}_runners_over_{FLEETS[0]}"
+    ratio(BENCH, measure, quotients(large, small), better="lower", target=1.1, unit="s / s")
+
+
+async def growth(
+    name: str,
+    engine: SupervisedOpa | EmbeddedEngine,
+    make: Callable[[Bundle], SupervisedOpa | EmbeddedEngine],
+    bundle: Bundle,
+    rows: int,
+    runs: int,
+) -> None:
+    """Stage 1 over bundles with twice and four times the rules, and the rows."""
+    asked = query()
+    for times in (2, 4):
+        more = {"rules": (times - 1) * len(bundle.catalogue()), "rows": (times - 1) * rows}
+        for part, count in more.items():
+            grown = await started(make(larger(bundle, **{part: count})))
+            try:
+                one, other = await timed([partial(engine.decide, asked), partial(grown.decide, asked)], runs)
+            finally:
+                await grown.close()
+            measure = f"{name}_stage_1_with_{times}_times_the_{part}"
+            ratio(BENCH, measure, quotients(other, one), better="lower", target=times, unit="s / s")
+
+
+def _beside(roster: tuple[RunnerFacts, ...]) -> JobQuery:
+    """The question of a gateway whose roster is this: made of the job alone."""
+    assert len(roster) in FLEETS
+    return query()
 
 
 def _runner(number: int) -> RunnerFacts:
@@ -144,11 +192,6 @@ async def _bare(engine: EmbeddedEngine, asked: JobQuery) -> str:
         return str(inner.eval_rule_as_json(DECIDE))
 
     return await engine._run(evaluate)
-
-
-def _each(over: list[float], under: list[float]) -> list[float]:
-    bound = statistics.median(under)
-    return [seconds / bound for seconds in over]
 
 
 if __name__ == "__main__":

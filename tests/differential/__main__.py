@@ -1,8 +1,10 @@
 """`./dev policy-proof [--cases N] [--no-mutants]`: what is claimed of policy, measured; one JSON object a line.
 
-Rules, rows and how many of them were verified; OPA's coverage of our rules by their own tests; OPA's conformance cases
-on the embedded engine; questions to both engines; mutants of our rules. The exit code is 1 where a bound is broken:
-uncovered lines, a case that fails or a skip that is stale, a disagreement, a mutation score under 0.95.
+Rules, rows and how many of them were verified; officers' cases on both engines; OPA's coverage of our rules by their
+own tests; OPA's conformance cases on the embedded engine; questions to both engines; mutants of our rules. The exit
+code is 1 where a bound is broken: an officer's case that does not hold, or one that is missing; uncovered lines; a
+conformance case that fails, a skip that is stale or one too many; a disagreement, or fewer than 20,000 questions; a
+mutation score under 0.95.
 """
 
 import argparse
@@ -16,13 +18,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from policy.bundle import Bundle, home
+from policy.cases import Kind
 from policy.commands.common import moment
 from tests.differential import conformance
 from tests.differential.engines import Both, shown
+from tests.differential.officer import exceptions, holes, our_cases, wrong_of
 from tests.differential.questions import BUNDLE, questions
 from tests.differential.rego_mutants import Mutant, Trial, mutants
 
 SCORE_MIN: Final = 0.95
+CASES_MIN: Final = 20_000
 SEED: Final = 20261123
 PART: Final = 500
 EQUIVALENT: Final = Path(__file__).with_name("rego_equivalent.toml")
@@ -33,7 +38,7 @@ Line = dict[str, Any]
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="./dev policy-proof", description=__doc__)
-    parser.add_argument("--cases", type=int, default=20_000, metavar="N", help="questions to both engines")
+    parser.add_argument("--cases", type=int, default=CASES_MIN, metavar="N", help="questions to both engines")
     parser.add_argument("--no-mutants", action="store_true", help="leave the mutants of our rules out")
     asked = parser.parse_args()
     opa = Path(os.environ["CARNET_OPA"])
@@ -41,6 +46,7 @@ def main() -> int:
     holds = [
         say(rules(bundle)),
         say(rows(bundle)),
+        say(officers(bundle, opa)),
         say(coverage(bundle, opa)),
         say(conforms(Path(os.environ["CARNET_OPA_CASES"]))),
         say(agreement(BUNDLE, opa, asked.cases)),
@@ -73,8 +79,32 @@ def rows(bundle: Bundle) -> Line:
     stated = []
     for name, table in bundle.tables.items():
         inside = bundle.rows(name).values() if "rows" in table and name != "rules" else ()
-        stated += [row["status"] for row in inside if "status" in row] or [table["status"]] * ("status" in table)
-    return {"proof": "rows", "rows": len(stated), "verified": stated.count("seen")}
+        whole = [table["status"]] if "status" in table else []
+        stated += [row["status"] for row in inside if "status" in row] or whole
+    overdue = bundle.overdue(moment(None))
+    return {"proof": "rows", "rows": len(stated), "verified": stated.count("seen"), "overdue": [*overdue]}
+
+
+def officers(bundle: Bundle, opa: Path) -> Line:
+    """Officers' cases: whether all hold on both engines, and whether each rule that denies has all that it needs."""
+    found = our_cases(bundle)
+    both = Both(opa=opa, bundle=bundle)
+    try:
+        failed = {f"{case.file}: {case.name}": wrong for case in found if (wrong := wrong_of(both, case))}
+    finally:
+        both.close()
+    missing = holes(found, bundle)
+    return {
+        "proof": "cases",
+        "cases": len(found),
+        "kinds": {kind: sum(case.kind is kind for case in found) for kind in Kind},
+        "rules": len({case.rule for case in found} - {""}),
+        "traps": len({case.trap for case in found} - {""}),
+        "excepted": {f"{rule} {kind}": why for (rule, kind), why in exceptions().items()},
+        "failed": failed,
+        "missing": missing,
+        "holds": bool(found) and not failed and not missing,
+    }
 
 
 def coverage(bundle: Bundle, opa: Path) -> Line:
@@ -103,7 +133,10 @@ def conforms(folder: Path) -> Line:
         "skipped": found.skipped,
         "failed": found.failed,
         "stale": found.stale,
-        "holds": bool(found.passed) and not found.failed and not found.stale,
+        "holds": len(found.passed) >= conformance.passed_min
+        and len(found.skipped) <= conformance.skips_max
+        and not found.failed
+        and not found.stale,
     }
 
 
@@ -125,9 +158,10 @@ def agreement(bundle: Bundle, opa: Path, count: int) -> Line:
     return {
         "proof": "agreement",
         "cases": asked,
+        "cases_min": CASES_MIN,
         "permitted": permitted,
         "disagreements": disagreements,
-        "holds": disagreements == 0 and 0 < permitted < asked,
+        "holds": disagreements == 0 and 0 < permitted < asked and asked >= CASES_MIN,
     }
 
 

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from carnet.core.decision import DecisionBody, RunnerVerdict
 from carnet.core.errors import PolicyEngineUnavailable
+from carnet.core.runner import RunnerFacts
 from policy.bundle import Bundle
+from policy.cases import Case
 from policy.engine import PolicyEngine
 from policy.engines.child import SupervisedOpa
 from policy.engines.embedded import EmbeddedEngine
@@ -46,11 +48,15 @@ class Both:
 
     def ask(self, question: Question) -> tuple[Answer, Answer]:
         """What OPA says, and what the embedded engine says."""
-        return self.loop.run(self._ask(question))
+        return self.loop.run(self._ask_both(question, question.runners))
+
+    def ask_case(self, case: Case) -> tuple[Answer, Answer]:
+        """What both say of an officer's case."""
+        return self.loop.run(self._ask_both(case.query, case.runners))
 
     def ask_embedded(self, question: Question) -> Answer:
         """What the embedded engine says."""
-        return self.loop.run(answer(self.embedded, question))
+        return self.loop.run(answer(self.embedded, question, question.runners))
 
     def close(self) -> None:
         """Stop both."""
@@ -65,16 +71,18 @@ class Both:
         await self.opa.close()
         await self.embedded.close()
 
-    async def _ask(self, question: Question) -> tuple[Answer, Answer]:
-        first, second = await asyncio.gather(answer(self.opa, question), answer(self.embedded, question))
+    async def _ask_both(self, question: Any, runners: tuple[RunnerFacts, ...]) -> tuple[Answer, Answer]:
+        first, second = await asyncio.gather(
+            answer(self.opa, question, runners), answer(self.embedded, question, runners)
+        )
         return first, second
 
 
-async def answer(engine: PolicyEngine, question: Any) -> Answer:
+async def answer(engine: PolicyEngine, question: Any, runners: tuple[RunnerFacts, ...]) -> Answer:
     """Both stages of one question, from one engine."""
     try:
         body = await engine.decide(question)
-        return Answer(body, await engine.judge(question, question.runners), "")
+        return Answer(body, await engine.judge(question, runners), "")
     except PolicyEngineUnavailable as error:
         return Answer(None, (), error.detail)
 

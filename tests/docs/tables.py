@@ -20,6 +20,7 @@ from carnet.core.lifecycle import Contender, Job
 from carnet.core.receipt import ExitClass
 from carnet.v1 import decisions_pb2, jobs_pb2, runners_pb2
 from gateway.status import code_of
+from policy.commands.app import app as policy
 from tests.docs.pages import ROOT, generated, with_generated
 
 PACKAGES: Final = ("carnet", "gateway", "policy", "sandbox", "certs")
@@ -192,6 +193,13 @@ def first_words(source: str) -> str:
     return f"{first} {more[0]}" if more and len(first) < SHORT else first
 
 
+def verbs() -> str:
+    """The verbs of `carnet policy`, with the first sentence of each one's help."""
+    named = [name for name in policy if not name.startswith("-")]
+    rows = ((f"`{name}`", policy[name].help.splitlines()[0]) for name in named)
+    return table(("verb", "what it does"), rows)
+
+
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "transitions": transitions,
     "reasons": reasons,
@@ -199,6 +207,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "bounds": bounds,
     "services": services,
     "tree": tree,
+    "verbs": verbs,
 }
 PAGES: Final = ("docs/architecture.md", "docs/protocol.md")
 

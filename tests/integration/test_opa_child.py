@@ -1,6 +1,7 @@
 """The supervised child: started on its bundle alone, read-only, locked to us, and back by itself when it dies."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from carnet.core.errors import PolicyEngineUnavailable
 from policy.bundle import Bundle
+from policy.engines import child
 from policy.engines.child import SupervisedOpa
 from tests.opa_support import opa_binary, query_of
 
@@ -79,28 +81,56 @@ async def test_a_child_that_is_killed_comes_back_by_itself(engine: SupervisedOpa
 async def test_a_child_that_hangs_is_no_answer_within_the_deadline() -> None:
     engine = SupervisedOpa(binary=opa_binary(), bundle=BUNDLE, seconds_max=1.0)
     await engine.start()
-    child = process_of(engine)
+    stopped = process_of(engine)
     try:
-        os.kill(child, signal.SIGSTOP)
+        os.kill(stopped, signal.SIGSTOP)
         async with asyncio.timeout(5):
             with pytest.raises(PolicyEngineUnavailable):
                 await engine.decide(query_of())
-        os.kill(child, signal.SIGCONT)
+        os.kill(stopped, signal.SIGCONT)
         assert (await engine.decide(query_of())).permits("DE")
     finally:
-        os.kill(child, signal.SIGCONT)
+        os.kill(stopped, signal.SIGCONT)
         await engine.close()
+
+
+async def test_a_child_that_hangs_for_good_is_ended_and_another_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "silent_seconds_max", 2.0)
+    monkeypatch.setattr(child, "watch_seconds", 0.2)
+    engine = SupervisedOpa(binary=opa_binary(), bundle=BUNDLE, seconds_max=1.0)
+    await engine.start()
+    try:
+        hung = process_of(engine)
+        os.kill(hung, signal.SIGSTOP)
+        assert await serves_again(engine)
+        assert process_of(engine) != hung
+        with pytest.raises(ProcessLookupError):
+            os.kill(hung, 0)
+        # The control: one that is well is left alone for longer than it may be silent.
+        well = process_of(engine)
+        await asyncio.sleep(3)
+        assert process_of(engine) == well
+    finally:
+        await engine.close()
+
+
+async def serves_again(engine: SupervisedOpa) -> bool:
+    for _ in range(300):
+        with contextlib.suppress(PolicyEngineUnavailable):
+            return (await engine.decide(query_of())).permits("DE")
+        await asyncio.sleep(0.1)
+    return False
 
 
 async def test_closing_ends_the_process_and_removes_its_folder() -> None:
     engine = SupervisedOpa(binary=opa_binary(), bundle=BUNDLE)
     await engine.start()
-    child, folder = process_of(engine), folder_of(engine)
+    ended, folder = process_of(engine), folder_of(engine)
     assert folder.stat().st_mode & 0o077 == 0
     await engine.close()
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+        os.kill(ended, 0)
     with pytest.raises(PolicyEngineUnavailable):
         await engine.decide(query_of())
 

@@ -29,7 +29,7 @@ MUTANTS = [
     ("gdpr", "\tplaces.known(country)\n\tnot", "\tnot"),
     ("gdpr", "\trow.enabled == true\n", ""),
     ("gdpr", "\tcatalogue.holds(row)\n", ""),
-    ("gdpr", "\tnot excluded(row)\n", ""),
+    ("gdpr", "\tnot excluded(row.exporters_excluded)\n", ""),
     ("gdpr", '["EU", "EEA_EFTA", "EU_OUTERMOST", "EU_ALAND"]', '["EU", "EEA_EFTA", "EU_OUTERMOST", "EU_OCT"]'),
     ("gdpr", "places.with_regions(restricted)", "restricted"),
     ("ofac", "catalogue.holds(row)", "row.from_ns >= 0"),

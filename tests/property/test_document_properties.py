@@ -118,3 +118,44 @@ def test_nesting_is_bounded_and_never_exhausts_the_stack(depth: int) -> None:
 def test_what_json_libraries_take_and_disagree_on_is_refused(data: bytes) -> None:
     with pytest.raises(FieldInvalid):
         parse(data, bytes_max=10_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (b'{"a":1,"a":2}', "a"),
+        (b'{"a":{"b":[0,{"c":1,"c":2}]}}', "a.b[1].c"),
+        (b'{"a":[1,2.5]}', "a[1]"),
+        (b'{"a":{"b":NaN}}', "a.b"),
+        (b'{"a":{"b":9223372036854775808}}', "a.b"),
+        (b'{"a":{"b":-9223372036854775808}}', "a.b"),
+        (b'{"a":["x","\\u0000"]}', "a[1]"),
+        (b'{"a":[{"x\\u0000y":1}]}', "a[0].x?y"),
+        (b'{"a":["\\ud800"]}', "a[0]"),
+        (b"[]", "document"),
+        (b"{", "document"),
+        (b'{"a":' + b"[" * depth_max + b"1" + b"]" * depth_max + b"}", "a" + "[0]" * depth_max),
+    ],
+)
+def test_what_is_refused_is_named_by_its_path(data: bytes, path: str) -> None:
+    with pytest.raises(FieldInvalid) as error:
+        parse(data, bytes_max=10_000)
+    assert error.value.metadata == {"field": path}
+    assert error.value.text.startswith(path + " ")
+
+
+def test_the_control_the_greatest_integers_and_depth_are_taken() -> None:
+    deep = b'{"a":' + b"[" * (depth_max - 1) + b"1" + b"]" * (depth_max - 1) + b"}"
+    assert parse(deep, bytes_max=10_000).has("a")
+    assert parse(b'{"a":9223372036854775807}', bytes_max=100).integer("a") == 2**63 - 1
+    assert parse(b'{"a":-9223372036854775807}', bytes_max=100).integer("a", low=-(2**63)) == -(2**63) + 1
+
+
+def test_a_null_is_taken_as_one_and_nothing_else_is() -> None:
+    document = parse(b'{"a":null,"b":0}', bytes_max=100)
+    assert document.null("a")
+    assert not document.null("a"), "it was taken"
+    assert not document.null("b")
+    assert not document.null("c")
+    assert document.integer("b") == 0
+    document.close()

@@ -7,7 +7,11 @@ package carnet.baseline
 import data.carnet.catalogue
 import data.carnet.places
 
-unknown_places := {place | some place in input.job.constraints.only; not places.known(place)} | ({place | some place in input.job.constraints.never; not places.known(place)} | {place | some place in input.job.constraints.parent_never; not places.known(place)})
+unknown_places := {place |
+	some named in [input.job.constraints.only, input.job.constraints.never, input.job.constraints.parent_never]
+	some place in named
+	not places.known(place)
+}
 
 # METADATA
 # title: A limit that names an unknown place blocks every place

@@ -9,7 +9,7 @@ blocked(change) := found if {
 	found := china.blocked["CN-CAC-EXPORT"] with input as fixtures.with_values(object.union(chinese, change))
 }
 
-basis(type, change) := {"/job/transfer/mechanisms": [object.union(object.union(fixtures.clauses(["DE"], "operator.example"), {"type": type}), change)]}
+basis(type, change) := {"/job/transfer/mechanisms": [object.union_n([fixtures.clauses(["DE"], "operator.example"), {"type": type}, change])]}
 
 ordinary(records) := {"/job/data/classes": ["personal"], "/job/data/records": records}
 

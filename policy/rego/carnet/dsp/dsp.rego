@@ -92,8 +92,8 @@ explained["US-DSP-BULK"] := {"message": "dsp.bulk", "parameters": {"records": in
 #   review_by: "2027-05-22"
 #   status: in_force
 passed["US-DSP-COVERED"] contains i if {
-	some i, _ in input.runners
 	not bulk
+	some i, _ in input.runners
 }
 
 passed["US-DSP-COVERED"] contains i if {

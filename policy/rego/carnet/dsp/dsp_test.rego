@@ -7,7 +7,7 @@ import data.carnet.runners
 
 american := {"/job/data/subject_jurisdictions": ["US"]}
 
-query(records, change) := fixtures.with_values(object.union(american, object.union({"/job/data/records": records}, change)))
+query(records, change) := fixtures.with_values(object.union_n([american, {"/job/data/records": records}, change]))
 
 blocked(records, change) := found if {
 	found := dsp.blocked["US-DSP-BULK"] with input as query(records, change)

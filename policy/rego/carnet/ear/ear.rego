@@ -109,7 +109,14 @@ blocked["US-EAR-D5HQ"] := places.with_regions({country |
 	not country in (home | licensed)
 })
 
-explained["US-EAR-D5HQ"] := {"message": "ear.headquarters", "parameters": {"end_user_country": input.job.end_user.country, "end_user_parent": input.job.end_user.parent_country}, "fix": ["ear.fix.end_user", "ear.fix.licence"]}
+explained["US-EAR-D5HQ"] := {
+	"message": "ear.headquarters",
+	"parameters": {
+		"end_user_country": input.job.end_user.country,
+		"end_user_parent": input.job.end_user.parent_country,
+	},
+	"fix": ["ear.fix.end_user", "ear.fix.licence"],
+}
 
 # METADATA
 # title: Closed model weights are codified, and not enforced
@@ -152,8 +159,8 @@ passed["US-EAR-REMOTE"] contains i if some i in unremarkable
 
 # Runners that a remote party of concern would not use for advanced computing.
 unremarkable contains i if {
-	some i, _ in input.runners
 	not headquartered
+	some i, _ in input.runners
 }
 
 unremarkable contains i if {

@@ -67,7 +67,15 @@ blocked["END-MILITARY"] := {place |
 	some place in places.universe
 }
 
-explained["END-MILITARY"] := {"message": "enduse.military", "parameters": {"use": input.job.end_user.use, "end_user_country": input.job.end_user.country, "end_user_parent": input.job.end_user.parent_country}, "fix": ["enduse.fix.declare"]}
+explained["END-MILITARY"] := {
+	"message": "enduse.military",
+	"parameters": {
+		"use": input.job.end_user.use,
+		"end_user_country": input.job.end_user.country,
+		"end_user_parent": input.job.end_user.parent_country,
+	},
+	"fix": ["enduse.fix.declare"],
+}
 
 dates := {day | military; some day in links.group_dates({"EAR_MEU"})}
 

@@ -28,8 +28,8 @@ forbidden := {country | some country in input.job.constraints.parent_never}
 #   review_by: "2027-05-22"
 #   status: in_force
 passed["EXP-PARENT-NEVER"] contains i if {
-	some i, _ in input.runners
 	count(forbidden) == 0
+	some i, _ in input.runners
 }
 
 passed["EXP-PARENT-NEVER"] contains i if {
@@ -64,8 +64,8 @@ explained["EXP-PARENT-NEVER"] := {
 #   review_by: "2027-05-22"
 #   status: in_force
 passed["EXP-PARENT-ABROAD"] contains i if {
-	some i, _ in input.runners
 	not sensitive
+	some i, _ in input.runners
 }
 
 passed["EXP-PARENT-ABROAD"] contains i if {

@@ -51,13 +51,13 @@ outside(country) if {
 # Where the exporter is. An unknown one counts as every one that a row excludes.
 exporters := {input.job.controller.country, input.job.data.origin_jurisdiction}
 
-excluded(row) if {
+excluded(countries) if {
 	some exporter in exporters
-	places.code_of(exporter) in row.exporters_excluded
+	places.code_of(exporter) in countries
 }
 
-excluded(row) if {
-	count(row.exporters_excluded) > 0
+excluded(countries) if {
+	count(countries) > 0
 	some exporter in exporters
 	not places.known(exporter)
 }
@@ -66,7 +66,7 @@ usable_rows := {country: row |
 	some country, row in tables.adequacy.rows
 	row.enabled == true
 	catalogue.holds(row)
-	not excluded(row)
+	not excluded(row.exporters_excluded)
 }
 
 adequate := {country | some country, row in usable_rows; row.condition == "none"}
@@ -93,9 +93,9 @@ usable_mechanisms := {mechanism |
 
 by_mechanism := {country | some mechanism in usable_mechanisms; some country in mechanism.countries}
 
-restricted := places.countries - (free | (by_certificate | by_mechanism)) if {
-	applies
-} else := set()
+default restricted := set()
+
+restricted := places.countries - (free | (by_certificate | by_mechanism)) if applies
 
 # METADATA
 # title: No transfer out of the EEA without a basis in chapter V

@@ -62,8 +62,8 @@ explained["US-ITAR-US"] := {"message": "itar.home", "parameters": {"itar": input
 #   review_by: "2027-05-22"
 #   status: in_force
 passed["US-ITAR-OPERATOR"] contains i if {
-	some i, _ in input.runners
 	not applies
+	some i, _ in input.runners
 }
 
 passed["US-ITAR-OPERATOR"] contains i if {

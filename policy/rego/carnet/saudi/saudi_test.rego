@@ -9,7 +9,7 @@ blocked(change) := found if {
 
 basis(type, change) := {
 	"/job/data/subject_jurisdictions": ["SA"],
-	"/job/transfer/mechanisms": [object.union(object.union(fixtures.clauses(["DE"], "operator.example"), {"type": type}), change)],
+	"/job/transfer/mechanisms": [object.union_n([fixtures.clauses(["DE"], "operator.example"), {"type": type}, change])],
 }
 
 test_a_job_without_a_link_is_free if blocked({}) == set()

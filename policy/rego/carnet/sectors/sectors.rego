@@ -11,8 +11,6 @@ import data.carnet.places
 
 classes := {class | some class in input.job.data.classes}
 
-certified(runner, word) if word in runner.operator.certifications
-
 default french_health := false
 
 french_health if {
@@ -51,13 +49,13 @@ european := {"AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "
 #   review_by: "2027-05-22"
 #   status: in_force
 passed["SEC-HDS"] contains i if {
-	some i, _ in input.runners
 	not french_health
+	some i, _ in input.runners
 }
 
 passed["SEC-HDS"] contains i if {
 	some i, runner in input.runners
-	certified(runner, "HDS")
+	"HDS" in runner.operator.certifications
 }
 
 explained["SEC-HDS"] := {"message": "sectors.certification", "parameters": {"certification": "HDS"}, "fix": ["sectors.fix.certified_operator"]}
@@ -77,13 +75,13 @@ explained["SEC-HDS"] := {"message": "sectors.certification", "parameters": {"cer
 #   review_by: "2027-05-22"
 #   status: in_force
 passed["SEC-PCI"] contains i if {
-	some i, _ in input.runners
 	not "payment_card" in classes
+	some i, _ in input.runners
 }
 
 passed["SEC-PCI"] contains i if {
 	some i, runner in input.runners
-	certified(runner, "PCI-DSS")
+	"PCI-DSS" in runner.operator.certifications
 }
 
 explained["SEC-PCI"] := {"message": "sectors.certification", "parameters": {"certification": "PCI-DSS"}, "fix": ["sectors.fix.certified_operator"]}
@@ -103,13 +101,13 @@ explained["SEC-PCI"] := {"message": "sectors.certification", "parameters": {"cer
 #   review_by: "2027-05-22"
 #   status: in_force
 passed["SEC-CJIS-OPERATOR"] contains i if {
-	some i, _ in input.runners
 	not justice
+	some i, _ in input.runners
 }
 
 passed["SEC-CJIS-OPERATOR"] contains i if {
 	some i, runner in input.runners
-	certified(runner, "CJIS")
+	"CJIS" in runner.operator.certifications
 }
 
 explained["SEC-CJIS-OPERATOR"] := {"message": "sectors.certification", "parameters": {"certification": "CJIS"}, "fix": ["sectors.fix.certified_operator"]}

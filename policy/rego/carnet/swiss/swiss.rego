@@ -38,9 +38,9 @@ mechanisms := links.usable({"SCC", "BCR"})
 
 by_mechanism := {country | some mechanism in mechanisms; some country in mechanism.countries}
 
-restricted := places.countries - (free | (by_certificate | by_mechanism)) if {
-	applies
-} else := set()
+default restricted := set()
+
+restricted := places.countries - (free | (by_certificate | by_mechanism)) if applies
 
 # METADATA
 # title: No disclosure out of Switzerland without a basis in Articles 16 and 17

@@ -39,9 +39,9 @@ mechanisms := links.usable({"IDTA", "UK_ADDENDUM", "BCR"})
 
 by_mechanism := {country | some mechanism in mechanisms; some country in mechanism.countries}
 
-restricted := places.countries - (free | (by_certificate | by_mechanism)) if {
-	applies
-} else := set()
+default restricted := set()
+
+restricted := places.countries - (free | (by_certificate | by_mechanism)) if applies
 
 # METADATA
 # title: No transfer out of the United Kingdom without a basis in chapter V

@@ -4,13 +4,13 @@
 # scope: package
 package system.authz
 
-default allow := false
-
 questions := {
 	["v1", "data", "carnet", "main", "body"],
 	["v1", "data", "carnet", "runners", "answer"],
 	["v1", "data", "system", "log", "mask"],
 }
+
+default allow := false
 
 allow if {
 	input.method == "POST"
