@@ -139,10 +139,14 @@ def test_tests_and_cases_of_an_overlay_are_run(copied: Path, capfd: pytest.Captu
     assert run("test", "--overlay", copied) == 0
     said = capfd.readouterr()
     assert "test_genetic_data_never_goes_to_singapore: PASS" in said.out
-    assert "cases: 6" in said.err
+    assert "6 cases, 0 do not hold" in said.err
     changed(copied, "cases.json", '"verdict": "review"', '"verdict": "deny"')
     assert run("test", "--overlay", copied) == 2
-    assert "Genetic data waits for an approval: the verdict is review" in capfd.readouterr().err
+    (failed,) = json.loads("[" + capfd.readouterr().out.rsplit("\n[", 1)[1])
+    assert (failed["case"], failed["says"]) == (
+        "Genetic data waits for an approval",
+        ["the verdict is review, not deny"],
+    )
     changed(copied, "cases.json", '"verdict": "deny"', '"verdict": "review"')
     changed(copied, "overlay_test.rego", "klinikum.quorum == 1", "klinikum.quorum == 2")
     assert run("test", "--overlay", copied) == 2
