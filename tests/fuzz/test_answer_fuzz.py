@@ -308,3 +308,28 @@ async def test_a_runner_takes_up_what_garbage_broke(stage: Stage, name: str) -> 
             await stage.double.until(held.done.is_set)
             assert stage.twist.twisted == 2
             assert stage.double.ended == []
+
+
+LIES = {
+    "a receipt accepted that there is not": runners_pb2.DeliverResultResponse(accepted=True),
+    "more records than were sent": runners_pb2.DeliverResultResponse(log_sequence_next=1000),
+    "more bytes than a segment has": runners_pb2.DeliverResultResponse(offset=2**64 - 1),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+async def test_a_runner_delivers_again_after(stage: Stage, name: str) -> None:
+    async with runner_of(stage, Cage()):
+        with stage.twist.some("Runners.DeliverResult", lambda _: LIES[name].SerializeToString(), first=0):
+            held = await offered(stage)
+            await stage.double.until(held.done.is_set)
+            assert stage.twist.twisted == 1
+            assert stage.double.ended == []
+
+
+async def test_a_runner_leaves_a_stream_that_does_not_begin_by_attaching_it(stage: Stage) -> None:
+    mute = runners_pb2.AttachResponse(revoked=runners_pb2.AttachResponse.Revoked(grant_digest=bytes(32)))
+    with stage.twist.some("Runners.Attach", lambda _: mute.SerializeToString(), first=0, count=3):
+        async with runner_of(stage, Cage()):
+            assert stage.twist.twisted == 3
+            await comes_home(stage)

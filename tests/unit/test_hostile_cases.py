@@ -40,6 +40,9 @@ GATEWAY = (
     "recipients added by the gateway",
     "attempt begun by nobody that the client listed",
     "older key set shown again",
+    "a replica that adds recipients is lied to",
+    "one malformed candidate ends the answer",
+    "an index that overflows",
 )
 RUNNER = (
     "result without a live fence",

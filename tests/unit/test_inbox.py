@@ -8,7 +8,7 @@ import pytest
 from carnet import proof
 from carnet.core.envelope import result_key
 from carnet.core.errors import CarnetError, EnvelopeUnopened, StatementInvalid
-from carnet.inbox import Attempt, ResultFile, ResultReader
+from carnet.inbox import Attempt, ResultFile, ResultReader, _publish
 from carnet.v1 import jobs_pb2
 from tests.fixtures.malicious_gateway import Held, fetched, receipt_file, watched
 from tests.fixtures.parties import Cage, Parties
@@ -105,3 +105,14 @@ def test_a_result_never_overwrites_a_file(parties: Parties, recorded: tuple[Held
     with pytest.raises(StatementInvalid):
         read(reader(parties, recorded[0], tmp_path), chunks(parties, recorded[0]))
     assert (tmp_path / "answer.txt").read_bytes() == b"mine"
+
+
+def test_attack_a_result_whose_folder_is_another_results_file(tmp_path: Path) -> None:
+    first, second = tmp_path / ".result-1", tmp_path / ".result-2"
+    first.write_bytes(b"one")
+    second.write_bytes(b"two")
+    assert _publish(first, "a").read_bytes() == b"one"
+    with pytest.raises(StatementInvalid, match="can not be a file here"):
+        _publish(second, "a/b")
+    # Control: under a name of its own it is put in place.
+    assert _publish(second, "b/a").read_bytes() == b"two"
