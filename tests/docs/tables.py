@@ -5,6 +5,7 @@ python -m tests.docs.tables        # from the checkout's root: writes them anew;
 
 import ast
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
@@ -200,6 +201,23 @@ def verbs() -> str:
     return table(("verb", "what it does"), rows)
 
 
+# --- the mutation score -------------------------------------------------------------------------------------------
+
+
+def mutation() -> str:
+    """The recorded score of each module of the core, and the total."""
+    lines = [json.loads(line) for line in (ROOT / "tests" / "mutation" / "score.jsonl").read_text("utf-8").splitlines()]
+    found = [line for line in lines if "mutation" in line]
+    head = ("module", "mutants", "noticed", "equivalent", "lived", "score")
+    return table(head, (_scored(line) for line in sorted(found, key=lambda line: line["mutation"] == "total")))
+
+
+def _scored(line: dict[str, Any]) -> tuple[str, ...]:
+    lived = line["mutants"] - line["killed"] - line["equivalent"]
+    counts = (line["mutants"], line["killed"], line["equivalent"], lived)
+    return (line["mutation"], *(f"{count:,}" for count in counts), f"{100 * line['score']:.1f} %")
+
+
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "transitions": transitions,
     "reasons": reasons,
@@ -208,8 +226,9 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "services": services,
     "tree": tree,
     "verbs": verbs,
+    "mutation": mutation,
 }
-PAGES: Final = ("docs/architecture.md", "docs/protocol.md")
+PAGES: Final = ("docs/architecture.md", "docs/performance.md", "docs/protocol.md")
 
 
 def main() -> None:

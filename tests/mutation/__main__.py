@@ -9,15 +9,13 @@ import argparse
 import random
 import sys
 from collections import defaultdict
-from pathlib import Path
 from typing import Final
 
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.report import SCORE_MIN, Name, Score, equivalents, merged, survivor_line
+from tests.mutation.report import RECORD, SCORE_MIN, Name, Score, equivalents, merged, survivor_line
 from tests.mutation.targets import TARGETS, Target
 from tests.mutation.trial import Bench, preload
 
-RECORD: Final = Path(__file__).with_name("score.jsonl")
 _seed: Final = 20261122
 _sample_seconds: Final = 5.0
 

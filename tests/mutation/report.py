@@ -2,6 +2,7 @@
 
 - A mutant that changes nothing which can be observed is equivalent. `equivalent.toml` names each by module, line and
   change, and says why; the name fits one mutant, so that no entry hides another.
+- A mutant that lives on though it is not equivalent is in `survivors.toml`, with the reason: it is one that lived.
 - An entry that fits no mutant, or one that a test notices, is stale, and an error.
 - score = killed / (mutants - equivalent).
 """
@@ -15,6 +16,8 @@ from typing import Final
 from tests.mutation.mutants import Mutant
 
 LIST: Final = Path(__file__).with_name("equivalent.toml")
+SURVIVORS: Final = Path(__file__).with_name("survivors.toml")
+RECORD: Final = Path(__file__).with_name("score.jsonl")
 SCORE_MIN: Final = 0.95
 
 Name = tuple[str, str, str]
@@ -22,7 +25,16 @@ Name = tuple[str, str, str]
 
 def equivalents(path: Path = LIST) -> dict[Name, str]:
     """The reason for each mutant that is known to change nothing."""
-    entries = tomllib.loads(path.read_text()).get("equivalent", [])
+    return _reasons(path, "equivalent")
+
+
+def survivors(path: Path = SURVIVORS) -> dict[Name, str]:
+    """The reason for each mutant that lives on all the same."""
+    return _reasons(path, "survivor")
+
+
+def _reasons(path: Path, kind: str) -> dict[Name, str]:
+    entries = tomllib.loads(path.read_text()).get(kind, [])
     found = {(entry["module"], entry["line"], entry["change"]): entry["reason"] for entry in entries}
     assert len(found) == len(entries), "an entry is there twice"
     return found

@@ -40,6 +40,21 @@ def test_attack_a_byte_moved_between_the_hashes_of_a_consistency_proof() -> None
         verify_consistency(size_before=2, size_after=4, root_before=longer, root_after=ROOTS[4], path=[shorter])
 
 
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_one_hash_of_another_size_is_refused_wherever_it_stands_though_all_of_it_adds_up(size: int) -> None:
+    odd = bytes(size)
+    for leaf, sibling in ((odd, SECOND), (FIRST, odd)):
+        with pytest.raises(ProofInvalid):
+            verify_inclusion(leaf=leaf, index=0, size=2, path=[sibling], root=node_hash(leaf, sibling))
+    for before, step in ((odd, SECOND), (ROOTS[2], odd)):
+        with pytest.raises(ProofInvalid):
+            verify_consistency(
+                size_before=2, size_after=4, root_before=before, root_after=node_hash(before, step), path=[step]
+            )
+    with pytest.raises(ProofInvalid):
+        verify_consistency(size_before=2, size_after=2, root_before=odd, root_after=odd, path=[])
+
+
 def test_a_path_with_a_step_too_many_is_refused_whatever_the_step() -> None:
     for index, size in ((0, 1), (0, 2), (1, 2), (4, 5), (6, 7)):
         path = Tree(LEAVES[:size]).inclusion_path(index, size)

@@ -236,6 +236,7 @@ def test_the_first_set_of_a_tenant_has_sequence_one_and_at_most_64_keys() -> Non
     "wrong",
     [
         {"owners": (Owner(country="FRA", percent=1),)},
+        {"owners": (Owner(country="fr", percent=1),)},
         {"owners": (Owner(country="FR-75", percent=1),)},
         {"owners": (Owner(country="FR", percent=101),)},
         {"owners": (Owner(country="FR", percent=1), Owner(country="FR", percent=2))},
@@ -262,3 +263,41 @@ def test_ownership_facts_with_owners_or_words_out_of_bounds_are_refused(wrong: d
     check_ownership(whole, IDENTITY, now_ns=NOW_NS)
     with pytest.raises(CredentialInvalid):
         check_ownership(replace(whole, **wrong), IDENTITY, now_ns=NOW_NS)  # type: ignore[arg-type]
+
+
+def test_as_many_owners_and_words_as_the_bound_says_are_taken() -> None:
+    codes = [f"{a}{b}" for a in "ABC" for b in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"][: limits.owners_max]
+    full = ownership(
+        owners=tuple(Owner(country=code, percent=1) for code in codes),
+        covered_person="unknown",
+        certifications=("A", *(f"word {i}" for i in range(limits.owners_max - 1))),
+    )
+    check_ownership(full, IDENTITY, now_ns=NOW_NS)
+
+
+UNREADABLE = {
+    "a country whose string is of bits": (b"\x55\x04\x06\x13\x02", b"\x55\x04\x06\x03\x02", TypeError),
+    "an extension twice": (b"\x06\x03\x55\x1d\x25", b"\x06\x03\x55\x1d\x11", x509.DuplicateExtension),
+    "an X.400 address for a name": (b"\x86", b"\xa3", x509.UnsupportedGeneralNameType),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_the_library_finds_late_is_the_one_error(name: str) -> None:
+    before, after, error = UNREADABLE[name]
+    at = LEAF.rindex(b"spiffe://") - 2 if name.startswith("an X.400") else LEAF.rindex(before)
+    assert LEAF[at : at + len(before)] == before
+    with pytest.raises(CredentialInvalid, match="malformed") as caught:
+        read_leaf(LEAF[:at] + after + LEAF[at + len(after) :], LeafKind.RUNNER)
+    assert isinstance(caught.value.__cause__, error)
+
+
+def test_a_signature_said_to_be_a_bit_shorter_is_another_spelling_and_is_refused() -> None:
+    even = next(leaf for leaf, _ in (issue(OPERATOR) for _ in range(200)) if leaf[-1] % 2 == 0)
+    signature = x509.load_der_x509_certificate(even).signature
+    at = len(even) - len(signature) - 1
+    shorter = even[:at] + b"\x01" + even[at + 1 :]
+    assert x509.load_der_x509_certificate(shorter).signature == signature, "the control: to the library it is the same"
+    with pytest.raises(CredentialInvalid, match="not a certificate"):
+        read_leaf(shorter, LeafKind.RUNNER)
+    assert read_leaf(even, LeafKind.RUNNER)
