@@ -111,7 +111,7 @@ def test_what_an_engine_says_when_nothing_is_defined_is_no_decision(data: bytes)
         ({"blocked": {"R1": "US"}}, "blocked.R1"),
         ({"rules_evaluated": []}, "rules_evaluated"),
         ({"valid_until_ns": 0}, "valid_until_ns"),
-        ({"valid_until_ns": 2**63}, "document"),
+        ({"valid_until_ns": 2**63}, "valid_until_ns"),
         ({"extra": 1}, "extra"),
         ({"revisions": {"rules": "r", "data": "d", "more": "m"}}, "revisions.more"),
         ({"revisions": {"rules": "r"}}, "revisions.data"),
