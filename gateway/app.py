@@ -25,10 +25,12 @@ from grpc_reflection.v1alpha import reflection
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
-from gateway import deliveries, dispatch, intake, offering, retention, returns
+from gateway import deliveries, dispatch, intake, offering, recipients, retention, returns
+from gateway.approvals import Approvals
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
 from gateway.config import GatewayConfig, Listener, Policy
+from gateway.exemptions import Exemptions
 from gateway.gate import Admission, Gate, Revocations
 from gateway.identity import EnterpriseAdmission, RunnerAdmission
 from gateway.jobs import Jobs
@@ -38,9 +40,9 @@ from gateway.ledger import Ledger
 from gateway.lives import Lives
 from gateway.metrics import Metrics
 from gateway.preparing import Preparing
-from gateway.recipients import Recipients
 from gateway.roster import Roster
 from gateway.runners import Runners
+from gateway.standing import Standing
 from gateway.storage import queries
 from gateway.storage.blobs import BlobStore
 from gateway.storage.operations import Batch, ForgetRequests
@@ -113,6 +115,8 @@ class _Parts:
     roster: Roster
     judge: Judge
     ledger: Ledger
+    exemptions: Exemptions
+    standing: Standing
     bells: Bells
     metrics: Metrics
     lives: Lives
@@ -139,6 +143,8 @@ class _Parts:
         wraps, roster, bells, metrics = WrapKeys(config.state / "wrap-keys"), Roster(), Bells(), Metrics()
         judge = Judge(engine, signer, clock=clock)
         lives = Lives(store, bells, metrics, clock=clock)
+        exemptions = Exemptions(store, live=lambda: bundle, quorum=config.exemptions.quorum, clock=clock)
+        standing = Standing(store, exemptions, overlay_of=lambda _: "")
         loop = dispatch.Dispatch(
             offering.Parts(
                 store=store,
@@ -146,6 +152,7 @@ class _Parts:
                 wraps=wraps,
                 blobs=blobs,
                 roster=roster,
+                standing=standing,
                 judge=judge,
                 signer=signer,
                 metrics=metrics,
@@ -165,6 +172,8 @@ class _Parts:
             roster=roster,
             judge=judge,
             ledger=Ledger(store, bundle, clock=clock),
+            exemptions=exemptions,
+            standing=standing,
             bells=bells,
             metrics=metrics,
             lives=lives,
@@ -184,6 +193,8 @@ class _Parts:
                 blobs=self.blobs,
                 wraps=self.wraps,
                 ledger=self.ledger,
+                standing=self.standing,
+                exemptions=self.exemptions,
                 judge=self.judge,
                 pins=self.pins,
                 render=lambda reason: self.words.reason(reason).text,
@@ -196,9 +207,22 @@ class _Parts:
         server = self._server(admission)
         name = Jobs(
             self.store,
-            Preparing(self.store, self.roster, self.judge, self.ledger, self.metrics, clock=self.clock),
+            Preparing(self.store, self.roster, self.judge, self.ledger, self.standing, self.metrics, clock=self.clock),
             taken,
-            Recipients(self.lives, self.wraps, self.ledger, self.pins, clock=self.clock),
+            recipients.Recipients(
+                recipients.Parts(
+                    store=self.store,
+                    lives=self.lives,
+                    wraps=self.wraps,
+                    ledger=self.ledger,
+                    standing=self.standing,
+                    exemptions=self.exemptions,
+                    judge=self.judge,
+                    pins=self.pins,
+                    clock=self.clock,
+                )
+            ),
+            Approvals(self.store, self.lives, clock=self.clock),
             home,
             self.lives,
             page_key=page_key,

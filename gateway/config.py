@@ -6,6 +6,7 @@
     [keys]         decision, log, page (paths)         [policy]    engine, url or opa (a binary)
     [tokens]       audience, issuer, jwks (a file or an https URL)
     [metrics]      listen                              [lease]     seconds (10 to 60)
+    [exemptions]   quorum (1 to 8)
 
 Secrets are paths, never values. Listeners are on loopback unless they say otherwise.
 """
@@ -84,6 +85,12 @@ class Lease(Section):
     seconds: int = Field(default=limits.lease_seconds, ge=limits.lease_seconds_min, le=limits.lease_seconds)
 
 
+class Exemptions(Section):
+    """How many persons, beside who asked for it, an exemption takes."""
+
+    quorum: int = Field(default=2, ge=1, le=limits.approval_quorum_max)
+
+
 class GatewayConfig(BaseSettings):
     """What one gateway process needs. Environment: CARNET_GATEWAY_<SECTION>__<NAME>."""
 
@@ -100,6 +107,7 @@ class GatewayConfig(BaseSettings):
     tokens: Tokens
     metrics: Metrics = Field(default_factory=Metrics)
     lease: Lease = Field(default_factory=Lease)
+    exemptions: Exemptions = Field(default_factory=Exemptions)
     reflection: bool = False
 
     @classmethod

@@ -28,6 +28,7 @@ from carnet.core.decision import (
 from carnet.core.errors import PolicyDenied
 from carnet.core.facts import JobFacts
 from carnet.core.placement import Placement, RunnerOffer, place, shortlist
+from carnet.core.runner import RunnerFacts
 from carnet.core.statement import Signed, Signer
 from carnet.vetting import VettedRunner
 from carnet.wire import signed_to_bytes
@@ -37,8 +38,10 @@ from policy.engine import GatewayFacts, JobQuery, PolicyEngine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """A signed decision, and who may take the job."""
+    """A signed decision, and who may take the job; `runners` are those that were judged."""
 
+    query: JobQuery
+    runners: tuple[RunnerFacts, ...]
     record: DecisionRecord
     signed: Signed
     body: DecisionBody
@@ -49,6 +52,8 @@ class Judgement:
 class Passage:
     """A re-check that permits one runner: the decision of now, and the permit for it."""
 
+    query: JobQuery
+    runners: tuple[RunnerFacts, ...]
     record: DecisionRecord
     signed: Signed
     body: DecisionBody
@@ -89,18 +94,25 @@ class Judge:
         body = await self._engine.decide(query)
         if body.verdict is not Verdict.PERMIT:
             record, signed = self._record(query, body, (), tenant_id=tenant_id)
-            return Judgement(record=record, signed=signed, body=body, placement=Placement(matched=(), rejected=()))
+            nobody = Placement(matched=(), rejected=())
+            return Judgement(query=query, runners=(), record=record, signed=signed, body=body, placement=nobody)
         short = shortlist(facts, body, offers, now_ns=query.now_ns)
         runners = tuple(match.offer.facts for match in short.matched)
         verdicts = await self._engine.judge(query, runners) if runners else ()
         placement = place(facts, body, offers, verdicts, now_ns=query.now_ns, limit=limits.recipients_max)
         record, signed = self._record(query, body, verdicts, tenant_id=tenant_id)
-        return Judgement(record=record, signed=signed, body=body, placement=placement)
+        return Judgement(query=query, runners=runners, record=record, signed=signed, body=body, placement=placement)
 
     async def weigh(self, facts: JobFacts, requester: GatewayFacts, *, prepared: DecisionBody) -> DecisionBody:
-        """Stage 1 of now, for a job that is handed in. Raises `NoPlaceLeft` where both bodies permit no place."""
+        """Stage 1 of now, for a job that is handed in. Raises `NoPlaceLeft` where both bodies permit no place.
+
+        For a job that is to be approved first: where both would permit none.
+        """
         body = await self._engine.decide(JobQuery(facts=facts, gateway=requester, now_ns=self._clock()))
-        if body.verdict is not Verdict.PERMIT or not narrow(prepared, body):
+        waits = prepared.verdict is Verdict.REVIEW
+        if waits and not any(body.lists(place) for place in prepared.permitted):
+            raise NoPlaceLeft(body)
+        if not waits and (body.verdict is not Verdict.PERMIT or not narrow(prepared, body)):
             raise NoPlaceLeft(body)
         return body
 
@@ -144,7 +156,15 @@ class Judge:
             ),
             self._signer,
         )
-        return Passage(record=record, signed=signed, body=body, permit=permit, signed_permit=signed_permit)
+        return Passage(
+            query=query,
+            runners=(runner.facts,),
+            record=record,
+            signed=signed,
+            body=body,
+            permit=permit,
+            signed_permit=signed_permit,
+        )
 
     def _record(
         self, query: JobQuery, body: DecisionBody, verdicts: tuple[RunnerVerdict, ...], *, tenant_id: bytes

@@ -24,6 +24,7 @@ from gateway.lives import Fence, Lives
 from gateway.messages import offer_message
 from gateway.metrics import Metrics
 from gateway.roster import Presence, Roster
+from gateway.standing import Standing
 from gateway.storage.blobs import BlobStore
 from gateway.storage.operations import InsertAttempt, InsertDecision, Operation
 from gateway.storage.records import StoredAttempt, StoredJob
@@ -40,6 +41,7 @@ class Parts:
     wraps: WrapKeys
     blobs: BlobStore
     roster: Roster
+    standing: Standing
     judge: Judge
     signer: Signer
     metrics: Metrics
@@ -89,7 +91,7 @@ class Offering:
         prepared = dossier.prepared_for(kid)
         return await self._parts.judge.recheck(
             dossier.facts,
-            dossier.requester,
+            await self._parts.standing.now(job.key, dossier.requester),
             presence.runner,
             prepared=prepared.body,
             prepared_digest=prepared.digest,

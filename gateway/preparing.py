@@ -7,6 +7,7 @@
 
 from collections.abc import Callable
 
+from carnet.core.errors import FactsMismatch, NotFound
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.v1 import jobs_pb2 as pb
 from carnet.vetting import candidate_of
@@ -15,12 +16,13 @@ from gateway import validation
 from gateway.identity import Caller
 from gateway.judge import Judge, Judgement, stored_decision
 from gateway.ledger import Ledger
+from gateway.messages import job_key
 from gateway.metrics import Metrics
 from gateway.roster import Roster
+from gateway.standing import Standing
 from gateway.storage.operations import Batch, InsertDecision
-from gateway.storage.records import NewEntry
+from gateway.storage.records import JobKey, NewEntry
 from gateway.storage.store import Store
-from policy.engine import GatewayFacts, Screening, Volume
 
 
 class Preparing:
@@ -32,12 +34,14 @@ class Preparing:
         roster: Roster,
         judge: Judge,
         ledger: Ledger,
+        standing: Standing,
         metrics: Metrics,
         *,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
         self._ledger = ledger
+        self._standing = standing
         self._roster = roster
         self._judge = judge
         self._metrics = metrics
@@ -47,9 +51,11 @@ class Preparing:
         """Where may this job run, and on whom."""
         validation.check(request)
         facts = parse_facts(request.facts)
+        job = await self._waiting(caller, request.job, facts) if request.job else None
+        volumes = await self._ledger.sent(caller.tenant_id, facts)
         judgement = await self._judge.prepare(
             facts,
-            requester_of(caller, volumes=await self._ledger.sent(caller.tenant_id, facts)),
+            await self._standing.of(caller, volumes=volumes, job=job),
             self._roster.offers(now_ns=self._clock()),
             tenant_id=caller.tenant_id,
         )
@@ -72,6 +78,16 @@ class Preparing:
                 for rejection in judgement.placement.rejected
             ],
         )
+
+    async def _waiting(self, caller: Caller, name: str, facts: JobFacts) -> JobKey:
+        """The job whose approvals count: the caller's own, of these very facts. Another one's is not there."""
+        key = job_key(name)
+        documents = await self._store.documents(key) if key.tenant_id == caller.tenant_id else None
+        if documents is None:
+            raise NotFound
+        if documents.facts != facts.payload:
+            raise FactsMismatch("The job is of other facts.", metadata={"field": "job"})
+        return key
 
     async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> Logged:
         record = judgement.record
@@ -100,15 +116,3 @@ class Preparing:
             if presence is not None and presence.runner.card.digest == match.offer.card.digest:
                 found.append(candidate_of(presence.runner.presented, price_micro_usd=match.price_micro_usd))
         return found
-
-
-def requester_of(caller: Caller, *, volumes: tuple[Volume, ...] = ()) -> GatewayFacts:
-    """What the gateway tells policy of a caller and what they sent. Nobody is screened here, and decisions say so."""
-    return GatewayFacts(
-        issuer=caller.issuer,
-        subject=caller.subject,
-        tenant=caller.tenant_id.hex(),
-        roles=tuple(sorted(caller.roles)),
-        screening=Screening.OFF,
-        volumes=volumes,
-    )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from carnet.cli.output import codes, when
-from carnet.core.decision import DecisionBody, Effect, Parameter, Reason, Verdict
+from carnet.core.decision import DecisionBody, Effect, Parameter, Reason, Verdict, approvals_needed
 from carnet.core.facts import country_of
 
 
@@ -28,7 +28,7 @@ def decision_lines(body: DecisionBody) -> Iterator[Line]:
     yield verdict_line(body)
     for reason in sorted(body.reasons, key=lambda reason: reason.effect is not Effect.DENY):
         yield from _reason_lines(reason)
-    if body.verdict is not Verdict.PERMIT:
+    if body.verdict is Verdict.DENY:
         yield from _would_lines(body)
     for duty in body.obligations:
         yield Line(text=f"  duty    {duty.type} {duty.value}, seen to by the {duty.enforcer}  ({duty.rule})")
@@ -42,9 +42,13 @@ def verdict_line(body: DecisionBody) -> Line:
     """The verdict: where the job may run, or which rules stand in the way."""
     if body.verdict is Verdict.PERMIT:
         return Line(text=f"PERMITTED in {codes(body.permitted)}", style="bold green")
+    if body.verdict is Verdict.REVIEW:
+        persons = approvals_needed(body.obligations)
+        asks = f"{persons} other person" + ("s" if persons != 1 else "")
+        text = f"NEEDS APPROVAL by {asks}; then permitted in {codes(body.permitted)}"
+        return Line(text=text, style="bold yellow")
     rules = dict.fromkeys(reason.rule for reason in body.reasons if reason.effect is Effect.DENY)
-    word = "DENIED" if body.verdict is Verdict.DENY else "NEEDS REVIEW"
-    return Line(text=f"{word} by {', '.join(rules) or 'no rule that permits it'}", style="bold red")
+    return Line(text=f"DENIED by {', '.join(rules) or 'no rule that permits it'}", style="bold red")
 
 
 def would_permit(body: DecisionBody) -> dict[str, tuple[str, ...]]:

@@ -4,6 +4,7 @@
   rules, revisions and validity it does not parse, so the absence of a denial never permits anything.
 - An obligation that is not in `OBLIGATIONS` makes the whole decision unusable (fail closed).
 - `permits` is the one question about a place; a region (ISO 3166-2) follows its country unless a rule blocked it.
+- Under `review` nothing is permitted: `permitted` then lists what would be, once enough persons have approved the job.
 - `narrow` takes two bodies and keeps only what both permit; nothing in this module adds a place.
 - The record around a body is signed by the gateway; a Permit is its short form for one runner.
 
@@ -19,7 +20,7 @@ from typing import Final
 
 from carnet.core import limits
 from carnet.core.document import Document, parse
-from carnet.core.errors import FieldInvalid, PolicyDenied, StatementInvalid
+from carnet.core.errors import ApprovalRequired, FieldInvalid, PolicyDenied, StatementInvalid
 from carnet.core.facts import check_jurisdiction, country_of
 from carnet.core.runner import Isolation
 
@@ -56,6 +57,7 @@ OBLIGATIONS: Final[dict[str, Enforcer]] = {
     "isolation_min": Enforcer.RUNNER,
     "network_none": Enforcer.RUNNER,
     "retention_days_max": Enforcer.GATEWAY,
+    "approval": Enforcer.GATEWAY,
 }
 
 Parameter = str | int | tuple[str, ...]
@@ -95,6 +97,15 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExemptionUsed:
+    """An exemption without which a place that is permitted would be blocked by its rule. It ends at `expires_ns`."""
+
+    id: str
+    rule: str
+    expires_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Revisions:
     """Digests of the rules and of the data that answered, as `sha256:` and 64 hex digits."""
 
@@ -113,6 +124,7 @@ class DecisionBody:
     obligations: tuple[Obligation, ...]
     reasons: tuple[Reason, ...]
     rules_evaluated: tuple[str, ...]
+    exemptions_used: tuple[ExemptionUsed, ...]
     unverified_rows_used: tuple[str, ...]
     valid_until_ns: int
     revisions: Revisions
@@ -125,8 +137,10 @@ class DecisionBody:
 
     def permits(self, jurisdiction: str) -> bool:
         """Whether a place is permitted. A region that a rule blocked by name does not follow its country."""
-        if self.verdict is not Verdict.PERMIT:
-            return False
+        return self.verdict is Verdict.PERMIT and self.lists(jurisdiction)
+
+    def lists(self, jurisdiction: str) -> bool:
+        """Whether a place is permitted, or would be once the job is approved."""
         if any(jurisdiction in places for _, places in self.blocked):
             return False
         return jurisdiction in self.permitted or country_of(jurisdiction) in self.permitted
@@ -211,6 +225,7 @@ def parse_body(data: bytes) -> DecisionBody:
         obligations=tuple(obligation(d) for d in top.documents("obligations")),
         reasons=tuple(reason(d) for d in top.documents("reasons", items_max=1024)),
         rules_evaluated=tuple(sorted(top.texts("rules_evaluated", items_max=1024))),
+        exemptions_used=tuple(_exemption_used(d) for d in top.documents("exemptions_used")),
         unverified_rows_used=tuple(sorted(top.texts("unverified_rows_used", items_max=4096))),
         valid_until_ns=top.integer("valid_until_ns", low=1),
         revisions=_revisions(top.document("revisions")),
@@ -228,6 +243,23 @@ def check_usable(body: DecisionBody, *, now_ns: int) -> None:
         raise PolicyDenied(metadata={"verdict": body.verdict})
     if not body.permitted:
         raise PolicyDenied("The decision permits no jurisdiction.")
+    if now_ns >= body.valid_until_ns:
+        raise PolicyDenied("The decision is no longer valid; prepare the job again.")
+
+
+def check_submittable(body: DecisionBody, *, now_ns: int) -> None:
+    """Raise `PolicyDenied` unless a new job may be handed in: to run now, or to wait for its approval.
+
+    A permission that rests on approvals is another job's: `ApprovalRequired`.
+    """
+    if body.verdict is not Verdict.REVIEW:
+        check_usable(body, now_ns=now_ns)
+        if approvals_needed(body.obligations):
+            raise ApprovalRequired("The decision is of a job that was approved; this one was not.")
+        return
+    check_obligations(body.obligations)
+    if not body.permitted or not approvals_needed(body.obligations):
+        raise PolicyDenied("The decision says nothing that could be approved.", metadata={"verdict": body.verdict})
     if now_ns >= body.valid_until_ns:
         raise PolicyDenied("The decision is no longer valid; prepare the job again.")
 
@@ -253,6 +285,11 @@ def recipients_max(obligations: tuple[Obligation, ...]) -> int:
     """How many recipients a job may be wrapped for: the least of the obligations, else the default."""
     found = [o.value for o in obligations if o.type == "recipients_max" and isinstance(o.value, int)]
     return min([*found, limits.recipients_default])
+
+
+def approvals_needed(obligations: tuple[Obligation, ...]) -> int:
+    """How many other persons must approve the job: the greatest of the obligations, else none."""
+    return max([o.value for o in obligations if o.type == "approval" and isinstance(o.value, int)], default=0)
 
 
 def for_runner(obligations: tuple[Obligation, ...]) -> tuple[RunnerObligation, ...]:
@@ -306,13 +343,17 @@ def reason(document: Document) -> Reason:
 def _check_body(body: DecisionBody) -> None:
     if not body.rules_evaluated:
         raise FieldInvalid("rules_evaluated must not be empty", metadata={"field": "rules_evaluated"})
-    if body.verdict is not Verdict.PERMIT and body.permitted:
-        raise FieldInvalid("permitted must be empty unless the verdict is permit", metadata={"field": "permitted"})
+    if body.verdict is Verdict.DENY and body.permitted:
+        raise FieldInvalid("a denial permits a place", metadata={"field": "permitted"})
+    if body.verdict is Verdict.REVIEW and not body.permitted:
+        raise FieldInvalid("there is nothing to review", metadata={"field": "permitted"})
     blocked = {place for _, places in body.blocked for place in places}
     if blocked & set(body.permitted):
         raise FieldInvalid("a blocked place is permitted", metadata={"field": "permitted"})
     if not {rule for rule, _ in body.blocked} <= set(body.rules_evaluated):
         raise FieldInvalid("a rule blocked that was not evaluated", metadata={"field": "blocked"})
+    if any(used.expires_ns < body.valid_until_ns for used in body.exemptions_used):
+        raise FieldInvalid("the answer outlives an exemption", metadata={"field": "valid_until_ns"})
 
 
 def _blocked(document: Document) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -333,6 +374,14 @@ def _parameter(document: Document, name: str) -> Parameter:
             return document.texts(name, items_max=1024)
         case _:
             document.refuse(name, "must be a string, an integer or a list of strings")
+
+
+def _exemption_used(document: Document) -> ExemptionUsed:
+    found = ExemptionUsed(
+        id=document.text("id"), rule=document.text("rule"), expires_ns=document.integer("expires_ns", low=1)
+    )
+    document.close()
+    return found
 
 
 def _revisions(document: Document) -> Revisions:

@@ -18,6 +18,7 @@ from typing import Final
 from carnet.core import limits
 from carnet.core.errors import FieldInvalid
 from carnet.wire import Logged
+from gateway.storage.policyoperations import InsertRevision, PolicyOperation
 from gateway.storage.records import (
     JobDocuments,
     JobKey,
@@ -169,6 +170,7 @@ Operation = (
     | DeleteWraps
     | RememberRequest
     | ForgetRequests
+    | PolicyOperation
 )
 
 
@@ -213,6 +215,8 @@ def _weight(operation: Operation) -> int:
             return sum(len(record.ciphertext) for record in records)
         case InsertDecision(decision=decision):
             return len(decision.record) + len(decision.body)
+        case InsertRevision(files=files):
+            return len(files)
         case RememberRequest(response=response):
             return len(response)
         case _:
