@@ -18,6 +18,7 @@ import pytest
 from carnet.client import Client
 from carnet.context import Context
 from carnet.core.decision import DecisionBody, parse_body
+from carnet.core.envelope import result_key
 from carnet.core.errors import (
     ApprovalRequired,
     FactsMismatch,
@@ -260,13 +261,13 @@ async def approved(play: Play) -> str:
     return name
 
 
-def sealed_for(play: Play, prepared: Any, data: bytes, *, kid: bytes = b"") -> SealedJob:
-    """A job for the French runner, under whatever decision; perhaps for a key that it has no more."""
+def sealed_for(play: Play, prepared: Any, data: bytes, *, public: bytes = b"") -> SealedJob:
+    """A job for the French runner, under whatever decision; perhaps for a key that is not its own."""
     runner = play.parties.runners["FR"].vetted(play.parties.pins)
     return seal(
         work(data),
         prepared.decided,
-        (replace(runner, key=replace(runner.key, kid=kid or runner.key.kid)),),
+        (replace(runner, key=replace(runner.key, public=public or runner.key.public)),),
         keys=play.parties.tenant,
         facts=parse_facts(data),
         template_digest=TEMPLATE,
@@ -308,7 +309,8 @@ async def test_the_approvals_of_one_job_give_no_other_job_recipients(
 async def waiting_for_recipients(play: Play) -> str:
     """A job of the same facts that nobody approved, and whose one recipient is gone."""
     play.asks = False
-    sealed = sealed_for(play, await play.owner.prepare(GENETIC), GENETIC, kid=bytes(32))
+    strange = result_key(bytes(32), bytes(16)).public
+    sealed = sealed_for(play, await play.owner.prepare(GENETIC), GENETIC, public=strange)
     name = await play.owner.submit(sealed)
     assert await play.settled(name) is JobState.NEEDS_RECIPIENTS
     play.asks = True
