@@ -172,6 +172,7 @@ def _gateway(folder: Folder, now: datetime) -> dict[str, Json]:
     log = serialization.load_pem_private_key(folder.keep("log.key.pem", _new_log_key), password=None)
     assert isinstance(log, Ed25519PrivateKey)
     folder.keep("page.key", _new_secret)
+    _signer(folder, "policy.key.pem")
     return {
         "origin": ORIGIN,
         "decision_keys": [_base64(decision.public_der)],

@@ -152,6 +152,7 @@ class Development:
             f"[enterprise]\n{listen('enterprise')}{tls}[runner]\n{listen('runner')}{tls}"
             f"[metrics]\n{listen('metrics')}"
             f'[keys]\ndecision = "{home}/decision.key.pem"\nlog = "{home}/log.key.pem"\npage = "{home}/page.key"\n'
+            f'policy = "{home}/policy.key.pem"\n'
             f"[policy]\n{policy}\n[lease]\nseconds = {self.lease_seconds}\n"
             f'[tokens]\naudience = "{AUDIENCE}"\nissuer = "{issuer.ISSUER}"\njwks = "{issuing}/jwks.json"\n'
         )

@@ -7,6 +7,7 @@ import json
 import resource
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import structlog
@@ -25,10 +26,7 @@ async def serve(config: GatewayConfig, *, ready: Path | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     gateway = await Gateway.start(config)
     if ready is not None:
-        addresses = gateway.addresses
-        text = json.dumps(
-            {"enterprise": addresses.enterprise, "runner": addresses.runner, "metrics": addresses.metrics}
-        )
+        text = json.dumps(asdict(gateway.addresses))
         partial = ready.with_suffix(".partial")
         await asyncio.to_thread(partial.write_text, text)
         await asyncio.to_thread(partial.rename, ready)

@@ -3,15 +3,16 @@
     gateway = await Gateway.start(config)
     await gateway.serve(stop)
 
-Order of start: policy, store, sweep of what was never accepted, dispatch, listeners. A part that does not come up stops
-the start with its error; nothing listens before everything that it needs is there.
+Order of start: policy (signed, kept, offered to an OPA that fetches it), store, sweep of what was never accepted,
+dispatch, listeners. A part that does not come up stops the start with its error; nothing listens before everything that
+it needs is there.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Self
@@ -22,6 +23,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from carnet.core.decision import Reason
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
@@ -29,6 +31,7 @@ from gateway import deliveries, dispatch, intake, offering, recipients, retentio
 from gateway.approvals import Approvals
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
+from gateway.bundleserver import BundleServer
 from gateway.config import GatewayConfig, Listener, Policy
 from gateway.exemptions import Exemptions
 from gateway.gate import Admission, Gate, Revocations
@@ -40,20 +43,23 @@ from gateway.ledger import Ledger
 from gateway.lives import Lives
 from gateway.metrics import Metrics
 from gateway.preparing import Preparing
+from gateway.publishing import Publishing, bundle_of
 from gateway.roster import Roster
 from gateway.runners import Runners
 from gateway.standing import Standing
 from gateway.storage import queries
 from gateway.storage.blobs import BlobStore
+from gateway.storage.bundles import BundleStore
 from gateway.storage.operations import Batch, ForgetRequests
 from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys, day_of
 from gateway.tokens import IssuerConfig, TokenJudge
-from policy.bundle import Bundle
 from policy.engine import PolicyEngine
 from policy.engines.cache import CachedPolicy
-from policy.engines.choice import opened
+from policy.engines.choice import chosen
+from policy.engines.current import CurrentPolicy
 from policy.rendering import Renderer
+from policy.signing import PolicyKey
 
 page_key_bytes: Final = 32
 grace_seconds: Final = 5.0
@@ -70,6 +76,7 @@ class Addresses:
     enterprise: str
     runner: str
     metrics: str
+    bundles: str
 
 
 class Gateway:
@@ -88,9 +95,10 @@ class Gateway:
             enterprise = await parts.listen_enterprise(config)
             runner = await parts.listen_runner(config)
             metrics = await parts.listen_metrics(config.metrics.listen)
+            bundles = await parts.listen_bundles(config.policy.serve)
             tidy = asyncio.create_task(parts.tidy(), name="tidy")
-            addresses = Addresses(enterprise=enterprise, runner=runner, metrics=metrics)
-            _log.info("gateway ready", action="start", enterprise=enterprise, runner=runner, metrics=metrics)
+            addresses = Addresses(enterprise=enterprise, runner=runner, metrics=metrics, bundles=bundles)
+            _log.info("gateway ready", action="start", **asdict(addresses))
             return cls(stack.pop_all(), addresses, tidy)
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -122,15 +130,21 @@ class _Parts:
     lives: Lives
     dispatch: dispatch.Dispatch
     revocations: Revocations
-    words: Renderer
+    bundles: BundleStore
+    policy: CurrentPolicy
+    server: BundleServer
     clock: Callable[[], int]
 
     @classmethod
     async def open(cls, config: GatewayConfig, stack: AsyncExitStack, *, clock: Callable[[], int]) -> "_Parts":
         pins = load_pins(config.pins)
         config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        bundle = await asyncio.to_thread(Bundle.load)
-        engine = await _engine(config.policy, bundle)
+        bundles, server = BundleStore(config.state / "bundles"), BundleServer()
+        key = PolicyKey.from_pem(read_private_key(config.keys.policy))
+        policy = await _policy(config.policy, bundles, Publishing(bundles, key, server, clock=clock))
+        _log.info("policy bundle", revision=policy.bundle.revision, keyid=key.keyid)
+        stack.push_async_callback(policy.close)
+        engine = await _engine(config.policy, policy)
         stack.push_async_callback(engine.close)
         store = await SqliteStore.open(
             config.state / "gateway.db", origin=pins.gateway.origin, log_key=load_log_key(config.keys.log)
@@ -143,7 +157,7 @@ class _Parts:
         wraps, roster, bells, metrics = WrapKeys(config.state / "wrap-keys"), Roster(), Bells(), Metrics()
         judge = Judge(engine, signer, clock=clock)
         lives = Lives(store, bells, metrics, clock=clock)
-        exemptions = Exemptions(store, live=lambda: bundle, quorum=config.exemptions.quorum, clock=clock)
+        exemptions = Exemptions(store, live=lambda: policy.bundle, quorum=config.exemptions.quorum, clock=clock)
         standing = Standing(store, exemptions, overlay_of=lambda _: "")
         loop = dispatch.Dispatch(
             offering.Parts(
@@ -171,7 +185,7 @@ class _Parts:
             wraps=wraps,
             roster=roster,
             judge=judge,
-            ledger=Ledger(store, bundle, clock=clock),
+            ledger=Ledger(store, policy.bundle, clock=clock),
             exemptions=exemptions,
             standing=standing,
             bells=bells,
@@ -179,7 +193,9 @@ class _Parts:
             lives=lives,
             dispatch=loop,
             revocations=Revocations(),
-            words=Renderer(bundle=bundle, language="en"),
+            bundles=bundles,
+            policy=policy,
+            server=server,
             clock=clock,
         )
 
@@ -197,7 +213,7 @@ class _Parts:
                 exemptions=self.exemptions,
                 judge=self.judge,
                 pins=self.pins,
-                render=lambda reason: self.words.reason(reason).text,
+                render=self._in_words,
                 adopt=self.dispatch.adopt,
                 clock=self.clock,
             )
@@ -250,6 +266,13 @@ class _Parts:
         roots = tuple(root for anchor in self.pins.operators for root in anchor.roots)
         return await self._listen(server, config.runner, roots, names=(name,), reflect=config.reflection)
 
+    async def listen_bundles(self, listen: str | None) -> str:
+        """The live bundle for an OPA that fetches it, where one does; else nowhere."""
+        if listen is None:
+            return ""
+        self.stack.push_async_callback(self.server.close)
+        return await self.server.listen(listen)
+
     async def listen_metrics(self, listen: str) -> str:
         """Prometheus text over plain HTTP; meant for loopback."""
         host, _, port = listen.rpartition(":")
@@ -266,6 +289,9 @@ class _Parts:
             days = await self.store.read(queries.wrap_days)
             await asyncio.to_thread(self.wraps.sweep, needed=days, today=day_of(self.clock()))
             await retention.sweep(self.store, self.blobs, now_ns=self.clock())
+
+    def _in_words(self, reason: Reason) -> str:
+        return Renderer(bundle=self.policy.bundle, language="en").reason(reason).text
 
     def _server(self, admission: Admission) -> grpc.aio.Server:
         gate = Gate(admission, revocations=self.revocations, clock=self.clock, observe=self.metrics.count_call)
@@ -319,10 +345,15 @@ class _Parts:
         return TokenJudge((issuer,), audience=config.tokens.audience, clock=self.clock)
 
 
-async def _engine(config: Policy, bundle: Bundle) -> PolicyEngine:
-    engine = await opened(config.engine, bundle=bundle, url=config.url, binary=config.opa)
-    _log.info("policy engine", engine=engine.name, version=engine.version, asked=config.engine.value)
-    return CachedPolicy(engine=engine)
+async def _policy(config: Policy, bundles: BundleStore, publishing: Publishing) -> CurrentPolicy:
+    starter = chosen(config.engine, url=config.url, binary=config.opa)
+    bundle = await bundle_of(config.bundle, config.keys, bundles)
+    return await CurrentPolicy.open(starter, bundle=bundle, publish=publishing.publish)
+
+
+async def _engine(config: Policy, current: CurrentPolicy) -> PolicyEngine:
+    _log.info("policy engine", engine=current.name, version=current.version, asked=config.engine.value)
+    return CachedPolicy(engine=current)
 
 
 def _key_source(place: str) -> KeySource:

@@ -3,7 +3,7 @@
     pins = "pins.json"
     state = "state"
     [enterprise]   listen, certificate, key            [runner]    listen, certificate, key
-    [keys]         decision, log, page (paths)         [policy]    engine, url or opa (a binary)
+    [keys]         decision, log, page, policy (paths) [policy]    engine, url or opa (a binary), bundle, keys, serve
     [tokens]       audience, issuer, jwks (a file or an https URL)
     [metrics]      listen                              [lease]     seconds (10 to 60)
     [exemptions]   quorum (1 to 8)
@@ -47,14 +47,22 @@ class Keys(Section):
     decision: Path
     log: Path
     page: Path
+    policy: Path
 
 
 class Policy(Section):
-    """Which policy engine: an OPA by URL, one to supervise, or the embedded one; `auto` takes them in that order."""
+    """Which policy engine: an OPA by URL, one to supervise, or the embedded one; `auto` takes them in that order.
+
+    `bundle` is a release to run instead of the packaged rules, signed by one of `keys` (keyid to a public key in PEM).
+    `serve` is where an OPA by URL fetches the live bundle.
+    """
 
     engine: EngineName = EngineName.AUTO
     url: str | None = None
     opa: Path | None = None
+    bundle: Path | None = None
+    keys: dict[str, Path] = Field(default_factory=dict)
+    serve: str | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -62,6 +70,10 @@ class Policy(Section):
             raise ValueError("name either policy.url (an OPA server) or policy.opa (a binary to supervise)")
         if self.engine is EngineName.EMBEDDED and (self.url is not None or self.opa is not None):
             raise ValueError("the embedded engine takes neither policy.url nor policy.opa")
+        if self.bundle is not None and not self.keys:
+            raise ValueError("policy.bundle needs policy.keys: an unsigned bundle is not taken")
+        if self.serve is not None and self.url is None:
+            raise ValueError("policy.serve is for an OPA by policy.url")
         return self
 
 

@@ -4,7 +4,8 @@
   digests of the very cards that were judged. A denial is signed and logged like a permission.
 - A re-check asks both stages again for one runner. It only narrows: a place must be permitted by the decision that the
   client sealed under, and by today's.
-- No answer, no permission: `PolicyEngineUnavailable` goes up as it is.
+- No answer, no permission: `PolicyEngineUnavailable` goes up as it is. It also ends a question that policy changed
+  under: both stages of one decision are from the same revisions.
 - Nothing is valid longer than the law dates that the evaluation looked at, nor than `decision_seconds_max`.
 """
 
@@ -18,6 +19,7 @@ from carnet.core.decision import (
     DecisionBody,
     DecisionRecord,
     Permit,
+    Revisions,
     RunnerVerdict,
     ShortlistEntry,
     Verdict,
@@ -25,7 +27,7 @@ from carnet.core.decision import (
     for_runner,
     narrow,
 )
-from carnet.core.errors import PolicyDenied
+from carnet.core.errors import PolicyDenied, PolicyEngineUnavailable
 from carnet.core.facts import JobFacts
 from carnet.core.placement import Placement, RunnerOffer, place, shortlist
 from carnet.core.runner import RunnerFacts
@@ -91,6 +93,7 @@ class Judge:
     ) -> Judgement:
         """Where the job may run, and on whom. Raises `PolicyEngineUnavailable`."""
         query = JobQuery(facts=facts, gateway=requester, now_ns=self._clock())
+        before = self._engine.revisions
         body = await self._engine.decide(query)
         if body.verdict is not Verdict.PERMIT:
             record, signed = self._record(query, body, (), tenant_id=tenant_id)
@@ -99,6 +102,7 @@ class Judge:
         short = shortlist(facts, body, offers, now_ns=query.now_ns)
         runners = tuple(match.offer.facts for match in short.matched)
         verdicts = await self._engine.judge(query, runners) if runners else ()
+        self._expect(before)
         placement = place(facts, body, offers, verdicts, now_ns=query.now_ns, limit=limits.recipients_max)
         record, signed = self._record(query, body, verdicts, tenant_id=tenant_id)
         return Judgement(query=query, runners=runners, record=record, signed=signed, body=body, placement=placement)
@@ -129,6 +133,7 @@ class Judge:
     ) -> Passage:
         """Ask again for one runner. Raises `PolicyDenied` for the job, `RunnerDenied` for this runner alone."""
         query = JobQuery(facts=facts, gateway=requester, now_ns=self._clock())
+        before = self._engine.revisions
         body = await self._engine.decide(query)
         if body.verdict is not Verdict.PERMIT or not narrow(prepared, body):
             raise PolicyDenied(metadata={"verdict": body.verdict})
@@ -136,6 +141,7 @@ class Judge:
         if not (prepared.permits(runner.jurisdiction) and body.permits(runner.jurisdiction)):
             raise RunnerDenied(metadata={"jurisdiction": runner.jurisdiction})
         verdicts = await self._engine.judge(query, (runner.facts,))
+        self._expect(before)
         if len(verdicts) != 1 or not verdicts[0].permitted or verdicts[0].card_digest != runner.card.digest:
             raise RunnerDenied(metadata={"runner": runner.spiffe_id})
         check_obligations(verdicts[0].obligations)
@@ -165,6 +171,10 @@ class Judge:
             permit=permit,
             signed_permit=signed_permit,
         )
+
+    def _expect(self, before: Revisions) -> None:
+        if self._engine.revisions != before:
+            raise PolicyEngineUnavailable(detail="policy changed while it was asked")
 
     def _record(
         self, query: JobQuery, body: DecisionBody, verdicts: tuple[RunnerVerdict, ...], *, tenant_id: bytes

@@ -2,7 +2,8 @@
 
 - Rules are every `.rego` below `policy/rego` but the tests; data is every table in `policy/data`, held to its schema.
   A table that is a folder is in parts, one a regime; no two parts hold the same row.
-- `revisions` are SHA-256 over canonical listings (path and digest of each file, sorted). They stand in every decision.
+- `revisions` are SHA-256 over canonical listings (path and digest of each file, sorted): of the rules, and of the
+  tables with all schemas. They stand in every decision.
 - `revision` names the whole; it is the OPA manifest's revision, so an answer from another bundle is told apart.
 - A file that is malformed, or a table without a schema, stops the load: there is no half bundle.
 
@@ -53,12 +54,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """Rules by path, tables by name, and what both are called."""
+    """Rules by path, tables by name, and what both are called.
+
+    `expires_ns` is the time from which on nothing is answered from it; None for the rules of this very installation.
+    """
 
     rules: dict[str, bytes]
     tables: dict[str, dict[str, Json]]
     schemas: Schemas
     revisions: Revisions
+    expires_ns: int | None
 
     @classmethod
     def load(cls, folder: Path = home) -> "Bundle":
@@ -72,14 +77,22 @@ class Bundle:
         tables = {path.stem: _whole(path, schemas) for path in sorted((folder / "data").glob("*"))}
         if not rules or not tables:
             raise Bug(detail=f"no policy below {folder}")
-        return cls(
-            rules=rules,
-            tables=tables,
-            schemas=schemas,
-            revisions=Revisions(
-                rules=_listing(rules), data=_listing({name: canonical(table) for name, table in tables.items()})
-            ),
-        )
+        return cls.of(rules=rules, tables=tables, schemas=schemas, expires_ns=None)
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        rules: dict[str, bytes],
+        tables: dict[str, dict[str, Json]],
+        schemas: Schemas,
+        expires_ns: int | None,
+    ) -> "Bundle":
+        """Put together what was read and checked, under its revisions."""
+        data = {name: canonical(table) for name, table in tables.items()}
+        data |= {f"schema/{name}": canonical(schema) for name, schema in schemas.documents.items()}
+        revisions = Revisions(rules=_listing(rules), data=_listing(data))
+        return cls(rules=rules, tables=tables, schemas=schemas, revisions=revisions, expires_ns=expires_ns)
 
     @property
     def revision(self) -> str:
@@ -114,6 +127,11 @@ class Bundle:
         revisions: Json = {"rules": self.revisions.rules, "data": self.revisions.data}
         return {"carnet": {"tables": {**self.tables, "revisions": revisions}}}
 
+    def manifest(self) -> dict[str, Json]:
+        """OPA's manifest: the revision, and the roots that the rules stand under."""
+        roots: Json = [*sorted({_root(path) for path in self.rules})]
+        return {"revision": self.revision, "roots": roots, "rego_version": 1}
+
     def write(self, folder: Path) -> None:
         """Write an OPA bundle directory: rules, data.json, and a manifest with the revision and the roots."""
         for path, text in self.rules.items():
@@ -121,8 +139,13 @@ class Bundle:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(text)
         (folder / "data.json").write_bytes(canonical(self.data()))
-        manifest: Json = {"revision": self.revision, "roots": ["carnet", "system/authz"], "rego_version": 1}
-        (folder / ".manifest").write_bytes(canonical(manifest))
+        (folder / ".manifest").write_bytes(canonical(self.manifest()))
+
+
+def _root(path: str) -> str:
+    # What is under `system` is OPA's own but for the packages that are named; `carnet` is ours as a whole.
+    top, _, below = path.partition("/")
+    return f"{top}/{below.partition('/')[0]}" if top == "system" else top
 
 
 def _whole(path: Path, schemas: Schemas) -> dict[str, Json]:

@@ -1,7 +1,7 @@
 """The JSON Schemas of `policy/schema`: the contract with officers and with engines.
 
 - What goes into an engine is checked before it is asked, what comes out before it is believed, data when it is loaded.
-- `$ref` is not used, so nothing is ever fetched.
+- `$ref` is not used, and refused, so nothing is ever fetched.
 
     Schemas.load(root).check("input", document)
 """
@@ -9,12 +9,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jsonschema_rs
 
-from carnet.core.document import Json
+from carnet.core.document import Json, canonical
 from carnet.core.errors import FieldInvalid
+
+_REFERENCES: Final = (b'"$ref":', b'"$dynamicRef":')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,14 @@ class Schemas:
             path.relative_to(folder).with_suffix("").as_posix(): json.loads(path.read_bytes())
             for path in sorted(folder.rglob("*.json"))
         }
+        return cls.of(documents)
+
+    @classmethod
+    def of(cls, documents: dict[str, dict[str, Any]]) -> "Schemas":
+        """Compile schemas that were read. Raises `ValueError` where one is none, or refers to another."""
+        for schema in documents.values():
+            if any(reference in canonical(schema) for reference in _REFERENCES):
+                raise ValueError("a schema refers to another")
         compiled = {name: jsonschema_rs.Draft202012Validator(schema) for name, schema in documents.items()}
         return cls(documents=documents, compiled=compiled)
 

@@ -2,7 +2,8 @@
 
 - The key is the digest of the facets and the revisions of rules and data; an answer serves from the time it was asked
   at until its own `valid_until_ns`, which is the earliest day that its evaluation looked at. So the cache is exact.
-- Identical questions that come at once become one. Failures are never kept. Stage 2 is never kept.
+- Identical questions that come at once become one. Failures are never kept, nor an answer of other revisions than its
+  key's: the policy changed between asking and answering. Stage 2 is never kept.
 - At most `entries_max` answers; the one that was not used for longest goes first.
 
     engine = CachedPolicy(engine=OpaServer(...))
@@ -25,6 +26,7 @@ _Key = tuple[bytes, Revisions]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
     asked_ns: int
+    revisions: Revisions
     answer: asyncio.Task[DecisionBody]
 
     def serves(self, now_ns: int) -> bool:
@@ -34,7 +36,8 @@ class _Entry:
             return True
         if self.answer.cancelled() or self.answer.exception() is not None:
             return False
-        return now_ns < self.answer.result().valid_until_ns
+        body = self.answer.result()
+        return body.revisions == self.revisions and now_ns < body.valid_until_ns
 
 
 class CachedPolicy:
@@ -85,7 +88,7 @@ class CachedPolicy:
 
     def _ask(self, key: _Key, query: JobQuery) -> _Entry:
         task = asyncio.create_task(self._engine.decide(query), name="policy-decide")
-        entry = _Entry(asked_ns=query.now_ns, answer=task)
+        entry = _Entry(asked_ns=query.now_ns, revisions=key[1], answer=task)
         self._entries[key] = entry
         task.add_done_callback(lambda done: self._drop_failure(key, entry, done))
         while len(self._entries) > entries_max:
@@ -93,6 +96,6 @@ class CachedPolicy:
         return entry
 
     def _drop_failure(self, key: _Key, entry: _Entry, done: asyncio.Task[DecisionBody]) -> None:
-        failed = done.cancelled() or done.exception() is not None
+        failed = done.cancelled() or done.exception() is not None or done.result().revisions != key[1]
         if failed and self._entries.get(key) is entry:
             del self._entries[key]

@@ -135,6 +135,16 @@ class OpaServer:
         except TimeoutError:
             return False
 
+    async def is_serving(self) -> bool:
+        """Whether the server runs the expected bundle, and that one alone."""
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                answer = await self._connected(_DECIDE, {})
+            _check_provenance(answer, expected=self._bundle.revision)
+        except (PolicyEngineUnavailable, TimeoutError, aiohttp.ClientError, OSError):
+            return False
+        return True
+
     async def close(self) -> None:
         """Close the connections."""
         self._closed = True
