@@ -45,7 +45,7 @@ from carnet.checkpoints import SeenLog
 from carnet.context import Context
 from carnet.core.decision import check_record, check_submittable, recipients_max
 from carnet.core.envelope import result_key
-from carnet.core.errors import ApprovalRequired, CarnetError, NoCapacity, PeerError, StatementInvalid, TokenInvalid
+from carnet.core.errors import ApprovalRequired, CarnetError, NoCapacity, PeerError, StatementInvalid
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState, Manifest
@@ -374,14 +374,7 @@ class Client:
             )
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        path = self._context.token
-        try:
-            token = path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise TokenInvalid(f"The token file {path} can not be read.") from error
-        if not token or not token.isprintable():
-            raise TokenInvalid(f"The token file {path} holds no token.")
-        return (("authorization", "Bearer " + token),)
+        return self._context.bearer()
 
     def _vet(
         self, candidates: Iterable[jobs_pb2.Candidate], decided: Decided, facts: JobFacts

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from carnet.core.document import parse
-from carnet.core.errors import FieldInvalid
+from carnet.core.errors import FieldInvalid, TokenInvalid
 from carnet.core.statement import Signer
 from carnet.outbox import TenantKeys
 from carnet.pins import Pins, load_pins
@@ -47,6 +47,16 @@ class Context:
             key_set=signed_from_bytes(self.key_set.read_bytes()),
             master=read_secret(self.master_key, bytes_max=master_bytes),
         )
+
+    def bearer(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of one call, with the token as it stands in its file now. Raises `TokenInvalid`."""
+        try:
+            token = self.token.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenInvalid(f"The token file {self.token} can not be read.") from error
+        if not token or not token.isprintable():
+            raise TokenInvalid(f"The token file {self.token} holds no token.")
+        return (("authorization", "Bearer " + token),)
 
 
 def load_context(path: Path) -> Context:

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from carnet.core import limits
 from carnet.core.credential import Anchor, ClientAnchor
 from carnet.core.document import Document, parse, refuse
-from carnet.core.errors import CredentialInvalid, FieldInvalid
+from carnet.core.errors import CredentialInvalid, EnvelopeMalformed, FieldInvalid
+from carnet.core.hybrid import HybridPublicKey
 from carnet.core.spiffe import check_trust_domain
 from carnet.core.statement import VerifyingKey
 from carnet.tls import certificate_from_pem
@@ -29,22 +30,30 @@ pins_bytes_max: Final = 4 * limits.MIB
 pins_items_max: Final = 1024
 
 _PEM_BYTES_MAX: Final = 2 * limits.certificate_bytes_max
+_HYBRID_TEXT_MAX: Final = 2 * limits.hybrid_public_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayPins:
-    """The gateway: its log's origin, keys for decisions and log, its CA in PEM, and the name in its certificate."""
+    """The gateway: its log's origin, keys for decisions and log, its CA in PEM, and the name in its certificate.
+
+    `policy_keys` are those that its policy bundles are signed with, as SubjectPublicKeyInfo: officers replay by them.
+    """
 
     origin: str
     decision_keys: tuple[VerifyingKey, ...]
     log_keys: tuple[Ed25519PublicKey, ...]
     ca: bytes
     server_name: str
+    policy_keys: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantPins:
-    """A tenant: its opaque id, root for key sets, CAs (DER) for clients, and its token issuer with client ids."""
+    """A tenant: its opaque id, root for key sets, CAs (DER) for clients, and its token issuer with client ids.
+
+    `compliance_key` is the hybrid public key that the inputs of its decisions are sealed for, or nothing.
+    """
 
     tenant_id: bytes
     trust_domain: str
@@ -52,6 +61,7 @@ class TenantPins:
     roots: tuple[bytes, ...]
     issuer: str
     client_ids: tuple[str, ...]
+    compliance_key: bytes = b""
 
     def __post_init__(self) -> None:
         check_trust_domain(self.trust_domain)
@@ -115,9 +125,16 @@ def _gateway(document: Document) -> GatewayPins:
         log_keys=tuple(_log_key(text, document) for text in document.texts("log_keys")),
         ca=_ca(document).encode(),
         server_name=document.text("server_name"),
+        policy_keys=_policy_keys(document),
     )
     document.close()
     return pins
+
+
+def _policy_keys(document: Document) -> tuple[bytes, ...]:
+    if not document.has("policy_keys"):
+        return ()
+    return tuple(_key(text, document, "policy_keys").public_der for text in document.texts("policy_keys"))
 
 
 def _operator(document: Document) -> tuple[Anchor, str]:
@@ -144,6 +161,7 @@ def _tenant(document: Document) -> TenantPins:
         roots=(certificate_from_pem(_ca(document).encode()),),
         issuer=document.text("issuer"),
         client_ids=document.texts("client_ids"),
+        compliance_key=_compliance_key(document),
     )
     document.close()
     return pins
@@ -157,6 +175,16 @@ def _ca(document: Document) -> str:
 
 def _key(text: str, document: Document, name: str) -> VerifyingKey:
     return VerifyingKey.from_der(_bytes(text, document, name))
+
+
+def _compliance_key(document: Document) -> bytes:
+    if not document.has("compliance_key"):
+        return b""
+    data = _bytes(document.text("compliance_key", bytes_max=_HYBRID_TEXT_MAX), document, "compliance_key")
+    try:
+        return HybridPublicKey(data).data
+    except EnvelopeMalformed:
+        document.refuse("compliance_key", "must be a hybrid public key of 1216 bytes in base64")
 
 
 def _log_key(text: str, document: Document) -> Ed25519PublicKey:

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from carnet import statements, wire
 from carnet.core.credential import LeafKind, RunnerId, TenantKey, TenantKeySet, read_leaf
 from carnet.core.document import Json, canonical
+from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.runner import Owner
 from carnet.core.statement import Signer
 from carnet.tls import certificate_to_pem, chain_from_pem, read_private_key
@@ -172,10 +173,11 @@ def _gateway(folder: Folder, now: datetime) -> dict[str, Json]:
     log = serialization.load_pem_private_key(folder.keep("log.key.pem", _new_log_key), password=None)
     assert isinstance(log, Ed25519PrivateKey)
     folder.keep("page.key", _new_secret)
-    _signer(folder, "policy.key.pem")
+    policy = _signer(folder, "policy.key.pem")
     return {
         "origin": ORIGIN,
         "decision_keys": [_base64(decision.public_der)],
+        "policy_keys": [_base64(policy.public_der)],
         "log_keys": [_base64(log.public_key().public_bytes_raw())],
         "ca": authority.certificate_pem.decode(),
         "server_name": GATEWAY,
@@ -189,6 +191,7 @@ def _tenant(folder: Folder, now: datetime) -> tuple[dict[str, Json], bytes]:
     client = authority.issue_client(CLIENT, _signer(folder, "client.key.pem").public_der, now=now)
     folder.write_public("client.pem", certificate_to_pem(client))
     folder.keep("master.key", _new_secret)
+    compliance = HybridPrivateKey.from_seed(folder.keep("compliance.key", _new_secret))
     pins: dict[str, Json] = {
         "tenant_id": key_set.tenant_id.hex(),
         "trust_domain": TENANT,
@@ -196,6 +199,7 @@ def _tenant(folder: Folder, now: datetime) -> tuple[dict[str, Json], bytes]:
         "ca": authority.certificate_pem.decode(),
         "issuer": issuer.ISSUER,
         "client_ids": [CLIENT],
+        "compliance_key": _base64(compliance.public),
     }
     return pins, key_set.tenant_id
 

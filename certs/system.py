@@ -244,6 +244,7 @@ def write_token(pki: DevelopmentPki) -> None:
         audience=AUDIENCE,
         certificate_pem=(pki.directory / "tenant" / "client.pem").read_bytes(),
         now=datetime.now(UTC),
+        roles=("compliance",),
     )
     partial = pki.directory / "token.jwt.partial"
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -3,9 +3,9 @@
     gateway = await Gateway.start(config)
     await gateway.serve(stop)
 
-Order of start: policy (signed, kept, offered to an OPA that fetches it), store, sweep of what was never accepted,
-dispatch, listeners. A part that does not come up stops the start with its error; nothing listens before everything that
-it needs is there.
+Order of start: store, policy (with every active overlay; signed, kept, offered to an OPA that fetches it), sweep of
+what was never accepted, dispatch, listeners. A part that does not come up stops the start with its error; nothing
+listens before everything that it needs is there.
 """
 
 import asyncio
@@ -27,12 +27,16 @@ from carnet.core.decision import Reason
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
-from gateway import deliveries, dispatch, intake, offering, recipients, retention, returns
+from gateway import deliveries, dispatch, intake, offering, preparing, recipients, retention, returns
 from gateway.approvals import Approvals
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
 from gateway.bundleserver import BundleServer
+from gateway.composition import Composition
 from gateway.config import GatewayConfig, Listener, Policy
+from gateway.decisionlog import DecisionLog
+from gateway.decisions import Decisions
+from gateway.decisions import Parts as DecisionParts
 from gateway.exemptions import Exemptions
 from gateway.gate import Admission, Gate, Revocations
 from gateway.identity import EnterpriseAdmission, RunnerAdmission
@@ -42,21 +46,28 @@ from gateway.jwks import Algorithm, FileSource, HttpsSource, KeySource
 from gateway.ledger import Ledger
 from gateway.lives import Lives
 from gateway.metrics import Metrics
-from gateway.preparing import Preparing
+from gateway.pages import PageTokens
+from gateway.policies import Parts as PolicyParts
+from gateway.policies import Policies
 from gateway.publishing import Publishing, bundle_of
+from gateway.revisions import Parts as RevisionParts
+from gateway.revisions import Revisions
 from gateway.roster import Roster
 from gateway.runners import Runners
+from gateway.shadow import Shadow
 from gateway.standing import Standing
 from gateway.storage import queries
 from gateway.storage.blobs import BlobStore
 from gateway.storage.bundles import BundleStore
+from gateway.storage.decisionlog import ForgetEvents
 from gateway.storage.operations import Batch, ForgetRequests
 from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys, day_of
 from gateway.tokens import IssuerConfig, TokenJudge
+from policy.bundle import Bundle
 from policy.engine import PolicyEngine
 from policy.engines.cache import CachedPolicy
-from policy.engines.choice import chosen
+from policy.engines.choice import chosen, find_opa
 from policy.engines.current import CurrentPolicy
 from policy.rendering import Renderer
 from policy.signing import PolicyKey
@@ -122,9 +133,13 @@ class _Parts:
     wraps: WrapKeys
     roster: Roster
     judge: Judge
+    decisions: DecisionLog
     ledger: Ledger
     exemptions: Exemptions
     standing: Standing
+    composition: Composition
+    shadow: Shadow
+    revisions: Revisions
     bells: Bells
     metrics: Metrics
     lives: Lives
@@ -141,24 +156,43 @@ class _Parts:
         config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         bundles, server = BundleStore(config.state / "bundles"), BundleServer()
         key = PolicyKey.from_pem(read_private_key(config.keys.policy))
-        policy = await _policy(config.policy, bundles, Publishing(bundles, key, server, clock=clock))
-        _log.info("policy bundle", revision=policy.bundle.revision, keyid=key.keyid)
-        stack.push_async_callback(policy.close)
-        engine = await _engine(config.policy, policy)
-        stack.push_async_callback(engine.close)
+        base = await bundle_of(config.policy.bundle, config.policy.keys, bundles)
         store = await SqliteStore.open(
             config.state / "gateway.db", origin=pins.gateway.origin, log_key=load_log_key(config.keys.log)
         )
         stack.push_async_callback(store.close)
+        composition = Composition(store, base)
+        publishing = Publishing(bundles, key, server, clock=clock)
+        policy = await _policy(config.policy, await composition.restore(), publishing)
+        _log.info("policy bundle", revision=policy.bundle.revision, keyid=key.keyid)
+        stack.push_async_callback(policy.close)
+        engine = await _engine(config.policy, policy)
+        stack.push_async_callback(engine.close)
         blobs = BlobStore(config.state / "blobs")
         stack.callback(blobs.close)
         await blobs.sweep(await store.read(queries.job_keys))
         signer = Signer.from_pem(read_private_key(config.keys.decision))
         wraps, roster, bells, metrics = WrapKeys(config.state / "wrap-keys"), Roster(), Bells(), Metrics()
         judge = Judge(engine, signer, clock=clock)
+        decisions = DecisionLog(
+            engine, pins, days=config.decisions.days, tenant_days=config.decisions.tenant_days, clock=clock
+        )
         lives = Lives(store, bells, metrics, clock=clock)
         exemptions = Exemptions(store, live=lambda: policy.bundle, quorum=config.exemptions.quorum, clock=clock)
-        standing = Standing(store, exemptions, overlay_of=lambda _: "")
+        standing = Standing(store, exemptions, overlay_of=composition.overlay_of)
+        shadow = Shadow(store, composition, metrics)
+        await shadow.start()
+        stack.push_async_callback(shadow.close)
+        revisions = Revisions(
+            RevisionParts(
+                store=store,
+                policy=policy,
+                composition=composition,
+                shadow=shadow,
+                opa=config.policy.opa or find_opa(),
+                clock=clock,
+            )
+        )
         loop = dispatch.Dispatch(
             offering.Parts(
                 store=store,
@@ -168,6 +202,7 @@ class _Parts:
                 roster=roster,
                 standing=standing,
                 judge=judge,
+                decisions=decisions,
                 signer=signer,
                 metrics=metrics,
                 clock=clock,
@@ -185,9 +220,13 @@ class _Parts:
             wraps=wraps,
             roster=roster,
             judge=judge,
+            decisions=decisions,
             ledger=Ledger(store, policy.bundle, clock=clock),
             exemptions=exemptions,
             standing=standing,
+            composition=composition,
+            shadow=shadow,
+            revisions=revisions,
             bells=bells,
             metrics=metrics,
             lives=lives,
@@ -200,7 +239,7 @@ class _Parts:
         )
 
     async def listen_enterprise(self, config: GatewayConfig) -> str:
-        """The enterprise listener: Jobs."""
+        """The enterprise listener: Jobs and Decisions."""
         admission = EnterpriseAdmission(self.pins.tenants, self._tokens(config), clock=self.clock)
         taken = intake.Intake(
             intake.Parts(
@@ -219,11 +258,23 @@ class _Parts:
             )
         )
         home = returns.Returns(returns.Parts(store=self.store, log=self.log, blobs=self.blobs, bells=self.bells))
-        page_key = read_secret(config.keys.page, bytes_max=page_key_bytes)
+        pages = PageTokens(read_secret(config.keys.page, bytes_max=page_key_bytes))
         server = self._server(admission)
         name = Jobs(
             self.store,
-            Preparing(self.store, self.roster, self.judge, self.ledger, self.standing, self.metrics, clock=self.clock),
+            preparing.Preparing(
+                preparing.Parts(
+                    store=self.store,
+                    roster=self.roster,
+                    judge=self.judge,
+                    decisions=self.decisions,
+                    ledger=self.ledger,
+                    standing=self.standing,
+                    shadow=self.shadow,
+                    metrics=self.metrics,
+                    clock=self.clock,
+                )
+            ),
             taken,
             recipients.Recipients(
                 recipients.Parts(
@@ -241,11 +292,24 @@ class _Parts:
             Approvals(self.store, self.lives, clock=self.clock),
             home,
             self.lives,
-            page_key=page_key,
+            pages=pages,
             clock=self.clock,
         ).register(server)
+        officers = Decisions(DecisionParts(store=self.store, log=self.log, bundles=self.bundles, pages=pages))
+        changes = Policies(
+            PolicyParts(
+                store=self.store,
+                policy=self.policy,
+                composition=self.composition,
+                revisions=self.revisions,
+                exemptions=self.exemptions,
+                pages=pages,
+                clock=self.clock,
+            )
+        )
+        names = (name, officers.register(server), changes.register(server))
         roots = tuple(root for tenant in self.pins.tenants for root in tenant.roots)
-        return await self._listen(server, config.enterprise, roots, names=(name,), reflect=config.reflection)
+        return await self._listen(server, config.enterprise, roots, names=names, reflect=config.reflection)
 
     async def listen_runner(self, config: GatewayConfig) -> str:
         """The runner listener: Runners."""
@@ -281,11 +345,12 @@ class _Parts:
         return f"{host}:{server.sockets[0].getsockname()[1]}"
 
     async def tidy(self) -> None:
-        """Forget what is no longer needed: old request ids, day keys without wraps, ciphertext past its time."""
+        """Forget what is no longer needed: old request ids and events, day keys without wraps, old ciphertext."""
         while True:
             await asyncio.sleep(tidy_seconds)
             before_ns = self.clock() - request_seconds * 10**9
-            await self.store.write(Batch(operations=(ForgetRequests(before_ns=before_ns),)))
+            forgotten = (ForgetRequests(before_ns=before_ns), ForgetEvents(now_ns=self.clock()))
+            await self.store.write(Batch(operations=forgotten))
             days = await self.store.read(queries.wrap_days)
             await asyncio.to_thread(self.wraps.sweep, needed=days, today=day_of(self.clock()))
             await retention.sweep(self.store, self.blobs, now_ns=self.clock())
@@ -345,9 +410,8 @@ class _Parts:
         return TokenJudge((issuer,), audience=config.tokens.audience, clock=self.clock)
 
 
-async def _policy(config: Policy, bundles: BundleStore, publishing: Publishing) -> CurrentPolicy:
+async def _policy(config: Policy, bundle: Bundle, publishing: Publishing) -> CurrentPolicy:
     starter = chosen(config.engine, url=config.url, binary=config.opa)
-    bundle = await bundle_of(config.bundle, config.keys, bundles)
     return await CurrentPolicy.open(starter, bundle=bundle, publish=publishing.publish)
 
 

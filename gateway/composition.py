@@ -10,13 +10,14 @@
 import asyncio
 from collections.abc import Mapping
 
+from policy.overlay import Overlay
+
 from carnet.core.errors import NotFound
 from gateway.overlayfiles import unpacked
 from gateway.storage import policyqueries
 from gateway.storage.policyrecords import RevisionState, StoredRevision
 from gateway.storage.store import Store
 from policy.bundle import Bundle
-from policy.overlay import Overlay
 
 
 class Composition:

@@ -7,12 +7,13 @@
     [tokens]       audience, issuer, jwks (a file or an https URL)
     [metrics]      listen                              [lease]     seconds (10 to 60)
     [exemptions]   quorum (1 to 8)
+    [decisions]    days, and days by tenant id in [decisions.tenants]
 
 Secrets are paths, never values. Listeners are on loopback unless they say otherwise.
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -103,6 +104,22 @@ class Exemptions(Section):
     quorum: int = Field(default=2, ge=1, le=limits.approval_quorum_max)
 
 
+Days = Annotated[int, Field(ge=1, le=limits.decision_days_max)]
+TenantName = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class Decisions(Section):
+    """How many days masked events and sealed inputs of decisions are kept; `tenants` are those with another count."""
+
+    days: Days = limits.decision_days
+    tenants: dict[TenantName, Days] = Field(default_factory=dict)
+
+    @property
+    def tenant_days(self) -> dict[bytes, int]:
+        """Days by tenant id, 16 bytes."""
+        return {bytes.fromhex(name): days for name, days in self.tenants.items()}
+
+
 class GatewayConfig(BaseSettings):
     """What one gateway process needs. Environment: CARNET_GATEWAY_<SECTION>__<NAME>."""
 
@@ -120,6 +137,7 @@ class GatewayConfig(BaseSettings):
     metrics: Metrics = Field(default_factory=Metrics)
     lease: Lease = Field(default_factory=Lease)
     exemptions: Exemptions = Field(default_factory=Exemptions)
+    decisions: Decisions = Field(default_factory=Decisions)
     reflection: bool = False
 
     @classmethod

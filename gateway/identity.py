@@ -20,7 +20,7 @@ from typing import Final, Generic, TypeVar
 
 from carnet.core import limits
 from carnet.core.credential import Anchor, Identity, Leaf, RunnerId, judge_chain, judge_client
-from carnet.core.errors import Bug, CredentialInvalid, TokenInvalid
+from carnet.core.errors import Bug, CredentialInvalid, RoleRequired, TokenInvalid
 from carnet.pins import TenantPins
 from carnet.tls import certificate_from_pem, peer_pem
 from gateway.gate import Admitted, Context
@@ -74,6 +74,12 @@ def runner() -> RunnerPeer:
         return _runner.get()
     except LookupError as error:
         raise Bug(detail="a service asks for a runner that nobody admitted") from error
+
+
+def check_role(who: Caller, role: str) -> None:
+    """Raise `RoleRequired` unless the caller's token names this role."""
+    if role not in who.roles:
+        raise RoleRequired(metadata={"role": role})
 
 
 class EnterpriseAdmission:

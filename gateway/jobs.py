@@ -1,15 +1,12 @@
 """The Jobs service: frames in, frames out. Who calls is known from the gate; a tenant sees its own jobs only."""
 
-import base64
-import hmac
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 
 from carnet.core import limits
-from carnet.core.encoding import ctx
-from carnet.core.errors import IllegalTransition, JobNotCancellable, NotFound, PageTokenInvalid
+from carnet.core.errors import IllegalTransition, JobNotCancellable, NotFound
 from carnet.core.lifecycle import CancelAsked
 from carnet.v1 import jobs_pb2 as pb
 from carnet.v1.jobs_pb2_grpc import JobsServicer, add_JobsServicer_to_server
@@ -19,6 +16,7 @@ from gateway.identity import Caller, caller
 from gateway.intake import Intake
 from gateway.lives import Lives
 from gateway.messages import job_key, job_message
+from gateway.pages import PageTokens
 from gateway.preparing import Preparing
 from gateway.recipients import Recipients
 from gateway.requests import remember_request
@@ -28,11 +26,11 @@ from gateway.storage.records import StoredJob
 from gateway.storage.segments import Position
 from gateway.storage.store import Store
 
-_tag_bytes = 16
+_PLACE_BYTES: Final = 8 + 16
 
 
 class Jobs(JobsServicer):
-    """What an enterprise calls. `page_key` authenticates page tokens: 32 bytes."""
+    """What an enterprise calls."""
 
     def __init__(
         self,
@@ -44,7 +42,7 @@ class Jobs(JobsServicer):
         returns: Returns,
         lives: Lives,
         *,
-        page_key: bytes,
+        pages: PageTokens,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
@@ -55,7 +53,7 @@ class Jobs(JobsServicer):
         self._intake = intake
         self._returns = returns
         self._lives = lives
-        self._page_key = page_key
+        self._pages = pages
 
     def register(self, server: grpc.aio.Server) -> str:
         """Let a server answer for this service; the service's full name."""
@@ -85,9 +83,9 @@ class Jobs(JobsServicer):
         validation.check(request)
         tenant_id = caller().tenant_id
         size = min(request.page_size or limits.page_size_default, limits.page_size_max)
-        after = self._read_token(request.page_token, tenant_id) if request.page_token else None
+        after = self._after(request.page_token, tenant_id) if request.page_token else None
         jobs = await self._store.read(queries.jobs_of, tenant_id, after=after, limit=size)
-        token = self._token(jobs[-1], tenant_id) if len(jobs) == size else ""
+        token = self._pages.token(_place(jobs[-1]), tenant_id) if len(jobs) == size else ""
         return pb.ListJobsResponse(jobs=[job_message(job) for job in jobs], next_page_token=token)
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.Job:  # noqa: ARG002, N802
@@ -158,19 +156,10 @@ class Jobs(JobsServicer):
             raise NotFound
         return job
 
-    def _token(self, job: StoredJob, tenant_id: bytes) -> str:
-        place = job.created_ns.to_bytes(8) + job.key.job_id
-        return base64.urlsafe_b64encode(place + self._tag(place, tenant_id)).decode()
-
-    def _read_token(self, token: str, tenant_id: bytes) -> queries.After:
-        try:
-            data = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
-        except ValueError:
-            raise PageTokenInvalid from None
-        place, tag = data[:24], data[24:]
-        if len(place) != 24 or not hmac.compare_digest(tag, self._tag(place, tenant_id)):
-            raise PageTokenInvalid
+    def _after(self, token: str, tenant_id: bytes) -> queries.After:
+        place = self._pages.place(token, tenant_id, size=_PLACE_BYTES)
         return queries.After(created_ns=int.from_bytes(place[:8]), job_id=place[8:])
 
-    def _tag(self, place: bytes, tenant_id: bytes) -> bytes:
-        return hmac.digest(self._page_key, ctx("page token", tenant_id, place), "sha256")[:_tag_bytes]
+
+def _place(job: StoredJob) -> bytes:
+    return job.created_ns.to_bytes(8) + job.key.job_id

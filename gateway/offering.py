@@ -1,6 +1,7 @@
 """Offering: one claim, step by step: policy asked again, the decision's leaf, the grant, the lease, the offer.
 
-- The dispatch decision's leaf is durable before the grant is signed, and the grant names the checkpoint that covers it.
+- The dispatch decision, its line in the decision log and its leaf are durable before the grant is signed, and the
+  grant names the checkpoint that covers them.
 - Attempt and lease are durable before the offer goes down the stream. A crash in between leaves an attempt that no
   runner ever heard of; it is found by having no lease.
 - A runner that does not take the offer off its stream has lost the attempt.
@@ -19,6 +20,7 @@ from carnet.core.lease import Grant, grant_lease
 from carnet.core.lifecycle import AttemptLost, Claimed, Contender
 from carnet.core.statement import Signed, Signer
 from carnet.wire import Logged, signed_to_bytes
+from gateway.decisionlog import DecisionLog
 from gateway.judge import Judge, Passage, RunnerDenied, stored_decision
 from gateway.lives import Fence, Lives
 from gateway.messages import offer_message
@@ -26,6 +28,7 @@ from gateway.metrics import Metrics
 from gateway.roster import Presence, Roster
 from gateway.standing import Standing
 from gateway.storage.blobs import BlobStore
+from gateway.storage.decisionlog import Stage
 from gateway.storage.operations import InsertAttempt, InsertDecision, Operation
 from gateway.storage.records import StoredAttempt, StoredJob
 from gateway.storage.store import Store
@@ -43,6 +46,7 @@ class Parts:
     roster: Roster
     standing: Standing
     judge: Judge
+    decisions: DecisionLog
     signer: Signer
     metrics: Metrics
     clock: Callable[[], int]
@@ -61,16 +65,20 @@ class Offering:
         dossier = await self._lives.dossier(job)
         wrap = await self._open_wrap(job, contender)
         passage = await self.recheck(job, presence, contender.kid)
+        line = await self._parts.decisions.line(passage, stage=Stage.DISPATCHED, job_id=job.key.job_id)
         written = await self._lives.step(
             job.key,
             Claimed(spiffe_id=contender.spiffe_id),
             operations=(
                 InsertDecision(decision=stored_decision(passage.record, passage.signed, passage.body, dossier.facts)),
+                line.operation,
             ),
             leaf="decision.dispatched",
             record=passage.record.digest,
             body=passage.body.digest,
             permit=passage.permit.digest,
+            line=line.event_digest,
+            input=line.input_digest,
         )
         logged = written.logged[0]
         signed_grant = await self._grant(written.jobs[0], contender, presence, passage, logged)

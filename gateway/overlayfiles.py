@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
-from carnet.core.document import canonical
+from carnet.core.document import Json, canonical
 from carnet.core.errors import FieldInvalid, StoreUnavailable
 from carnet.v1 import policies_pb2 as pb
 
@@ -28,7 +28,7 @@ def files_of(messages: Iterable[pb.PolicyFile]) -> dict[str, bytes]:
 
 def digest_of(overlay: str, files: Mapping[str, bytes]) -> bytes:
     """SHA-256 over the canonical listing, 32 bytes."""
-    listed = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+    listed: Json = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
     return hashlib.sha256(canonical({"schema": "carnet.overlay/v1", "overlay": overlay, "files": listed})).digest()
 
 

@@ -1,11 +1,13 @@
 """Preparing: where a job may run, why, and on whom. The dry run, the explanation, and what a client seals under.
 
-- Policy is asked, and the signed decision is logged, a denial like a permission: both are answers.
+- Policy is asked, and the signed decision is logged, a denial like a permission: both are answers. A decision that
+  has no line in the decision log is none.
 - Runners are shown with all that a client needs to judge them by itself; the others with what stands in their way.
 - No byte of the job was sent to get here.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from carnet.core.errors import FactsMismatch, NotFound
 from carnet.core.facts import JobFacts, parse_facts
@@ -13,54 +15,57 @@ from carnet.v1 import jobs_pb2 as pb
 from carnet.vetting import candidate_of
 from carnet.wire import Logged, audit_entry, logged_to_proto, signed_to_proto
 from gateway import validation
+from gateway.decisionlog import DecisionLog
 from gateway.identity import Caller
 from gateway.judge import Judge, Judgement, stored_decision
 from gateway.ledger import Ledger
 from gateway.messages import job_key
 from gateway.metrics import Metrics
 from gateway.roster import Roster
+from gateway.shadow import Shadow
 from gateway.standing import Standing
+from gateway.storage.decisionlog import Stage
 from gateway.storage.operations import Batch, InsertDecision
 from gateway.storage.records import JobKey, NewEntry
 from gateway.storage.store import Store
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What preparing works with; joined in app.py."""
+
+    store: Store
+    roster: Roster
+    judge: Judge
+    decisions: DecisionLog
+    ledger: Ledger
+    standing: Standing
+    shadow: Shadow
+    metrics: Metrics
+    clock: Callable[[], int]
+
+
 class Preparing:
     """Answers PrepareJob, for one gateway process."""
 
-    def __init__(
-        self,
-        store: Store,
-        roster: Roster,
-        judge: Judge,
-        ledger: Ledger,
-        standing: Standing,
-        metrics: Metrics,
-        *,
-        clock: Callable[[], int],
-    ) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._standing = standing
-        self._roster = roster
-        self._judge = judge
-        self._metrics = metrics
-        self._clock = clock
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def prepare(self, caller: Caller, request: pb.PrepareJobRequest) -> pb.PrepareJobResponse:
         """Where may this job run, and on whom."""
         validation.check(request)
         facts = parse_facts(request.facts)
         job = await self._waiting(caller, request.job, facts) if request.job else None
-        volumes = await self._ledger.sent(caller.tenant_id, facts)
-        judgement = await self._judge.prepare(
+        volumes = await self._parts.ledger.sent(caller.tenant_id, facts)
+        judgement = await self._parts.judge.prepare(
             facts,
-            await self._standing.of(caller, volumes=volumes, job=job),
-            self._roster.offers(now_ns=self._clock()),
+            await self._parts.standing.of(caller, volumes=volumes, job=job),
+            self._parts.roster.offers(now_ns=self._parts.clock()),
             tenant_id=caller.tenant_id,
         )
-        self._metrics.decisions.labels(judgement.body.verdict).inc()
+        self._parts.metrics.decisions.labels(judgement.body.verdict).inc()
         logged = await self._log_decision(judgement, facts)
+        self._parts.shadow.compare(caller.tenant_id, judgement.query, judgement.body, judgement.record.digest)
         return pb.PrepareJobResponse(
             decision=pb.Decision(
                 record=signed_to_proto(judgement.signed),
@@ -82,7 +87,7 @@ class Preparing:
     async def _waiting(self, caller: Caller, name: str, facts: JobFacts) -> JobKey:
         """The job whose approvals count: the caller's own, of these very facts. Another one's is not there."""
         key = job_key(name)
-        documents = await self._store.documents(key) if key.tenant_id == caller.tenant_id else None
+        documents = await self._parts.store.documents(key) if key.tenant_id == caller.tenant_id else None
         if documents is None:
             raise NotFound
         if documents.facts != facts.payload:
@@ -91,6 +96,7 @@ class Preparing:
 
     async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> Logged:
         record = judgement.record
+        line = await self._parts.decisions.line(judgement, stage=Stage.PREPARED)
         entry = audit_entry(
             "decision.prepared",
             time_ns=record.evaluated_ns,
@@ -99,11 +105,13 @@ class Preparing:
             record=record.digest,
             body=record.body_digest,
             facts=record.facts_digest,
+            line=line.event_digest,
+            input=line.input_digest,
         )
         decision = stored_decision(record, judgement.signed, judgement.body, facts)
-        written = await self._store.write(
+        written = await self._parts.store.write(
             Batch(
-                operations=(InsertDecision(decision=decision),),
+                operations=(InsertDecision(decision=decision), line.operation),
                 entries=(NewEntry(kind=entry.kind, data=entry.to_bytes(), subject=record.digest),),
             )
         )
@@ -112,7 +120,7 @@ class Preparing:
     def _candidates(self, judgement: Judgement) -> list[pb.Candidate]:
         found = []
         for match in judgement.placement.matched:
-            presence = self._roster.find(match.offer.facts.spiffe_id)
+            presence = self._parts.roster.find(match.offer.facts.spiffe_id)
             if presence is not None and presence.runner.card.digest == match.offer.card.digest:
                 found.append(candidate_of(presence.runner.presented, price_micro_usd=match.price_micro_usd))
         return found

@@ -1,7 +1,7 @@
 """Revisions: the life of a tenant's overlay, from a draft to what decides, and back.
 
-- A revision is its files; their digest is its name, so what was looked at is what is activated. DRAFT, APPROVED (checked
-  clean, by another person than the author), ACTIVE (again not by the author), RETIRED (it was active before).
+- A revision is its files; their digest is its name, so what was looked at is what is activated. It is DRAFT, APPROVED
+  (checked clean, by another person than the author), ACTIVE (again not by the author), RETIRED (it was active before).
 - One of a tenant is active at a time. A bundle is live before it is written down; where that fails, what is stored
   decides again.
 - The first tenant to use an overlay's name has it.
@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+
+from policy.overlay import Overlay
 
 from carnet.core.errors import CarnetError, NotFound, NotReady, OverlayTaken, PolicyTestsFailed, RequestIdReused
 from carnet.wire import audit_entry
@@ -34,7 +36,6 @@ from gateway.whole import whole
 from policy import checking
 from policy.bundle import Bundle
 from policy.checking import Report
-from policy.overlay import Overlay
 
 
 class Activates(Protocol):

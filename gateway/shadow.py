@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
+from policy.overlay import Overlay
 
 from carnet.core.decision import DecisionBody
 from carnet.core.errors import CarnetError, PolicyEngineUnavailable
@@ -28,7 +29,6 @@ from gateway.storage.policyrecords import RevisionKey, StoredDifference
 from gateway.storage.store import Store
 from policy.engine import JobQuery
 from policy.engines.embedded import EmbeddedEngine
-from policy.overlay import Overlay
 
 waiting_max: Final = 1024
 group_max: Final = 32

@@ -97,7 +97,7 @@ class Bundle:
     @property
     def revision(self) -> str:
         """The name of rules and data together, `sha256:` and 64 hex digits."""
-        return "sha256:" + hashlib.sha256(f"{self.revisions.rules}\n{self.revisions.data}".encode()).hexdigest()
+        return self.revisions.bundle
 
     def rows(self, table: str) -> Rows:
         """The rows of a table, by their keys."""

@@ -3,6 +3,7 @@
 - Stage 1 (`decide`) hears the job's facts and what the gateway adds, and answers with a whole decision body. Stage 2
   (`judge`) hears a short list of runners as well, in one batch, and answers for each, in the order asked.
 - Only the facets that rules read go in: an answer is the same for all jobs that are equal in them.
+- What the decision log does not show of a decision (`mask`) is the policy's own answer too, and the same for equals.
 - Time goes in as `now_ns` and never comes out: on replay the body is equal byte for byte.
 - Whatever goes wrong with an engine is `PolicyEngineUnavailable`; there is no answer that was not checked.
 
@@ -14,13 +15,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from carnet.core import limits
 from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict
 from carnet.core.document import Document, Json, canonical, parse
 from carnet.core.facts import JobFacts
 from carnet.core.runner import RunnerFacts
+from policy.masking import MaskRule
+
+DECISION_PATH: Final = "carnet/main/body"
 
 
 class Screening(StrEnum):
@@ -122,7 +126,7 @@ class GatewayFacts:
             screening=Screening(top.text("screening", choices=set(Screening))),
             volumes=tuple(Volume(category=name, records=volumes.integer(name)) for name in sorted(volumes.names())),
             overlay="" if top.kind("overlay") == "null" else top.text("overlay"),
-            exemptions=tuple(_exemption(entry) for entry in top.documents("exemptions")),
+            exemptions=tuple(exemption_of(entry) for entry in top.documents("exemptions")),
             approvals=top.integer("approvals"),
         )
 
@@ -165,6 +169,11 @@ class JobQuery:
         return found | {"runners": [json.loads(runner.document()) for runner in runners]} if runners else found
 
 
+def mask_document(query: JobQuery, body: DecisionBody) -> dict[str, Json]:
+    """What an engine hears when it is asked for the mask of a decision: OPA's event, as far as a mask may read it."""
+    return {"path": DECISION_PATH, "input": query.document(), "result": json.loads(body.payload)}
+
+
 class PolicyEngine(Protocol):
     """An engine that answers with checked documents, or raises `PolicyEngineUnavailable`, and nothing else."""
 
@@ -186,11 +195,15 @@ class PolicyEngine(Protocol):
     async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
         """Stage 2: each runner of a short list (at most `limits.shortlist_max`), in the order given."""
 
+    async def mask(self, query: JobQuery, body: DecisionBody) -> tuple[MaskRule, ...]:
+        """What the decision log must not show of this decision (`system.log.mask`)."""
+
     async def close(self) -> None:
         """Let go of everything. The engine is not used afterwards."""
 
 
-def _exemption(document: Document) -> GrantedExemption:
+def exemption_of(document: Document) -> GrantedExemption:
+    """Read what `GrantedExemption.document` wrote. Raises `FieldInvalid`."""
     return GrantedExemption(
         id=document.text("id"),
         rule=document.text("rule"),

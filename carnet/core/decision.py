@@ -112,6 +112,11 @@ class Revisions:
     rules: str
     data: str
 
+    @property
+    def bundle(self) -> str:
+        """The name of rules and data together: the revision of the bundle that holds both."""
+        return "sha256:" + hashlib.sha256(f"{self.rules}\n{self.data}".encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionBody:

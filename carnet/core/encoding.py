@@ -20,6 +20,7 @@
 | result segment | md, grant digest, object id, index, last | Cobblestone: one segment of a sealed result |
 | log key | md | HKDF: the key of the log records of an attempt |
 | log | md, grant digest, stream, sequence, final | Cobblestone: one log record |
+| decision input | tenant id, record digest | HPKE: the whole input of a decision for the tenant's compliance key |
 | stored wrap | tenant id and job id and day, kid | the gateway's own encryption of a wrap at rest, under a day's key |
 | page token | tenant id, place | the gateway's tag on a page token |
 
@@ -51,6 +52,7 @@ LABELS: Final[dict[str, int]] = {
     "result segment": 5,
     "log key": 1,
     "log": 5,
+    "decision input": 2,
     "stored wrap": 2,
     "page token": 2,
 }

@@ -4,6 +4,7 @@
 - public = ML-KEM-768 encapsulation key (1184 B) || X25519 public key (32 B); private = the 32-byte X-Wing seed,
   expanded by SHAKE256(seed, 96) to the ML-KEM seed (64 B) and the X25519 private key (32 B).
 - A wrap is encapsulation (1120 B) || the sealed 32-byte root || tag (16 B): 1168 bytes, never another size.
+- A sealed document is the same around at most 192 KiB (`input_bytes_max`); its `info` has a label that no wrap has.
 - The caller gets secrecy against a quantum computer and binding to `info`. It does not get the sender: anyone can wrap
   for a public key, so who wrapped is known from a signed manifest or Start, and never from the wrap.
 
@@ -49,6 +50,12 @@ class HybridPublicKey:
         check_root_size(root)
         return _SUITE.encrypt(root, self._key, info=info)
 
+    def seal(self, document: bytes, *, info: bytes) -> bytes:
+        """Seal a document for this key, bound to `info`. Raises `EnvelopeMalformed` for one that is too large."""
+        if len(document) > limits.input_bytes_max:
+            raise EnvelopeMalformed("A document to be sealed is too large.")
+        return _SUITE.encrypt(document, self._key, info=info)
+
 
 class HybridPrivateKey:
     """A private key that opens wraps; it lives in memory only."""
@@ -79,6 +86,15 @@ class HybridPrivateKey:
             raise EnvelopeUnopened
         try:
             return bytearray(_SUITE.decrypt(wrap, self._key, info=info))
+        except InvalidTag:
+            raise EnvelopeUnopened from None
+
+    def open(self, sealed: bytes, *, info: bytes) -> bytes:
+        """The document that `HybridPublicKey.seal` sealed. Every failure is the one `EnvelopeUnopened`."""
+        if not limits.sealed_bytes_min <= len(sealed) <= limits.input_bytes_max + limits.sealed_bytes_min:
+            raise EnvelopeUnopened
+        try:
+            return _SUITE.decrypt(sealed, self._key, info=info)
         except InvalidTag:
             raise EnvelopeUnopened from None
 

@@ -27,6 +27,9 @@ message_bytes_max: Final = 1 * MIB
 wrap_bytes: Final = 1120 + 32 + 16  # X-Wing encapsulation, 32-byte root, AES-GCM tag
 hybrid_public_bytes: Final = 1184 + 32
 hybrid_seed_bytes: Final = 32
+sealed_bytes_min: Final = 1120 + 16  # X-Wing encapsulation and AES-GCM tag around nothing
+input_bytes_max: Final = 192 * KIB
+event_bytes_max: Final = 384 * KIB
 attempts_max: Final = 8
 addenda_max: Final = 16
 
@@ -61,6 +64,8 @@ name_bytes_max: Final = 255
 
 # --- services ---------------------------------------------------------------------------------------------------
 retention_days: Final = 30
+decision_days: Final = 365
+decision_days_max: Final = 3650
 page_size_default: Final = 50
 page_size_max: Final = 1000
 store_batch_max: Final = 256

@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete
 
 from carnet.core import limits
 from carnet.core.errors import Bug, FieldInvalid, JobIdTaken, NotFound, QuotaExceeded, RequestIdReused
-from gateway.storage import policychanges, queries, rows, tables
+from gateway.storage import decisionrows, policychanges, queries, rows, tables
+from gateway.storage.decisionlog import ForgetEvents, LogDecision
 from gateway.storage.gathering import Gathering, Remembered
 from gateway.storage.operations import (
     AppendLog,
@@ -97,6 +98,8 @@ def _do(gathering: Gathering, operation: Operation) -> StoredJob | None:
             gathering.add(tables.attempts, rows.attempt_cells(attempt))
         case InsertDecision():
             _insert_decision(gathering, operation)
+        case LogDecision():
+            decisionrows.insert_line(gathering, operation)
         case InsertWraps(key=key, wraps=wraps):
             gathering.add(tables.wraps, *(rows.wrap_cells(key, wrap) for wrap in wraps))
         case CountVolumes(key=key, volumes=volumes):
@@ -122,6 +125,8 @@ def _do_now(connection: Connection, operation: Operation) -> None:
             connection.execute(delete(tables.wraps).where(_of(tables.wraps, key)))
         case ForgetRequests(before_ns=before_ns):
             connection.execute(delete(tables.requests).where(tables.requests.c.created_ns < before_ns))
+        case ForgetEvents(now_ns=now_ns):
+            decisionrows.forget_events(connection, now_ns)
         case _:
             raise Bug(detail="an operation that the store does not know")
 

@@ -45,6 +45,7 @@ class Gathering:
             for name, digest, response, created_ns in queries.requests_named(connection, asked)
         }
         self.decisions: set[bytes] = set()
+        self.lines: set[bytes] = set()
         self._rows: dict[Table, list[Cells]] = {}
 
     @property

@@ -18,6 +18,7 @@ from typing import Final
 from carnet.core import limits
 from carnet.core.errors import FieldInvalid
 from carnet.wire import Logged
+from gateway.storage.decisionlog import ForgetEvents, LogDecision
 from gateway.storage.policyoperations import InsertRevision, PolicyOperation
 from gateway.storage.records import (
     JobDocuments,
@@ -165,6 +166,8 @@ Operation = (
     | SetReceipt
     | AppendLog
     | InsertDecision
+    | LogDecision
+    | ForgetEvents
     | InsertWraps
     | CountVolumes
     | DeleteWraps
@@ -217,6 +220,8 @@ def _weight(operation: Operation) -> int:
             return len(decision.record) + len(decision.body)
         case InsertRevision(files=files):
             return len(files)
+        case LogDecision(event=kept):
+            return len(kept.event) + len(kept.sealed_input)
         case RememberRequest(response=response):
             return len(response)
         case _:

@@ -53,6 +53,28 @@ decisions: Final = Table(
     Column("created_ns", BigInteger, nullable=False),
 )
 
+decision_log: Final = Table(
+    "decision_log",
+    metadata,
+    Column("digest", LargeBinary(32), ForeignKey("decisions.digest"), primary_key=True),
+    Column("tenant_id", LargeBinary(16), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("bundle", String(71), nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("job_id", LargeBinary(16)),
+    Index("decision_log_by_tenant", "tenant_id", "created_ns", "digest"),
+)
+
+decision_events: Final = Table(
+    "decision_events",
+    metadata,
+    Column("digest", LargeBinary(32), ForeignKey("decision_log.digest"), primary_key=True),
+    Column("event", LargeBinary, nullable=False),
+    Column("sealed_input", LargeBinary, nullable=False),
+    Column("until_ns", BigInteger, nullable=False, index=True),
+)
+
 jobs: Final = Table(
     "jobs",
     metadata,
@@ -80,6 +102,7 @@ jobs: Final = Table(
     Column("lease_permit_until_ns", BigInteger),
     PrimaryKeyConstraint("tenant_id", "job_id"),
     Index("jobs_by_tenant", "tenant_id", "created_ns", "job_id"),
+    Index("jobs_by_decision", "decision_digest"),
     Index("jobs_by_state", "state", "waits_for"),
 )
 

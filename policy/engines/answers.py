@@ -2,6 +2,7 @@
 
 - The schema, then the parser of core, then the revisions, then that every rule in force was evaluated, then that the
   answer is still valid and names only places that the data knows.
+- A mask is taken whole or not at all: nothing is logged under half of one.
 - Verdicts must be of the runners that were asked about, in that order.
 - Whatever fails is `PolicyEngineUnavailable`: an answer that is not right is no answer.
 """
@@ -13,6 +14,7 @@ from carnet.core.document import Document, Json, canonical, parse
 from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
 from carnet.core.runner import RunnerFacts
 from policy.bundle import Bundle
+from policy.masking import MaskRule, mask_rules
 
 answer_bytes_max: Final = 4 * body_bytes_max
 
@@ -51,6 +53,14 @@ def verdicts_of(
     _expect(rules == bundle.rules_in_force(stage="runner", now_ns=now_ns), "not every rule was evaluated")
     _expect(all(verdict.valid_until_ns > now_ns for verdict in verdicts), "a verdict is not valid now")
     return verdicts
+
+
+def mask_of(result: Json) -> tuple[MaskRule, ...]:
+    """The rules in an answer for a mask. Raises `PolicyEngineUnavailable`."""
+    try:
+        return mask_rules(result)
+    except FieldInvalid as error:
+        raise PolicyEngineUnavailable(detail=f"mask: {error.text}") from error
 
 
 def _verdict(document: Document, runner: RunnerFacts) -> RunnerVerdict:

@@ -2,6 +2,7 @@
 
 - The key is the digest of the facets and the revisions of rules and data; an answer serves from the time it was asked
   at until its own `valid_until_ns`, which is the earliest day that its evaluation looked at. So the cache is exact.
+- What the decision log does not show of an answer is kept likewise, by the answer too: a mask reads no time.
 - Identical questions that come at once become one. Failures are never kept, nor an answer of other revisions than its
   key's: the policy changed between asking and answering. Stage 2 is never kept.
 - At most `entries_max` answers; the one that was not used for longest goes first.
@@ -17,10 +18,12 @@ from typing import Final
 from carnet.core.decision import DecisionBody, Revisions, RunnerVerdict
 from carnet.core.runner import RunnerFacts
 from policy.engine import JobQuery, PolicyEngine
+from policy.masking import MaskRule
 
 entries_max: Final = 4096
 
 _Key = tuple[bytes, Revisions]
+_MaskKey = tuple[bytes, bytes, Revisions]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class CachedPolicy:
     def __init__(self, *, engine: PolicyEngine) -> None:
         self._engine = engine
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+        self._masks: OrderedDict[_MaskKey, tuple[MaskRule, ...]] = OrderedDict()
 
     @property
     def name(self) -> str:
@@ -78,6 +82,18 @@ class CachedPolicy:
     async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
         """Stage 2, always from the engine."""
         return await self._engine.judge(query, runners)
+
+    async def mask(self, query: JobQuery, body: DecisionBody) -> tuple[MaskRule, ...]:
+        """What the decision log does not show, asked once for equal decisions. Raises what the engine raises."""
+        key = (query.facets_digest, body.digest, self._engine.revisions)
+        found = self._masks.get(key)
+        if found is None:
+            found = await self._engine.mask(query, body)
+            if self._engine.revisions == key[-1]:
+                self._masks[key] = found
+            while len(self._masks) > entries_max:
+                self._masks.popitem(last=False)
+        return found
 
     async def close(self) -> None:
         """Forget every answer, and close the engine."""

@@ -2,7 +2,7 @@
 
 - The child runs exactly one bundle, written into a private folder under its revision, after the rules were checked
   against the profile. It listens on loopback under mutual TLS with keys made for it alone, and its own authorisation
-  policy answers two questions and health, and nothing else.
+  policy answers the three questions and health, and nothing else.
 - Its environment holds nothing but a home in that folder. No secret is in its arguments.
 - When it dies it is started again, with growing pauses; until it answers, every question is
   `PolicyEngineUnavailable`. It is stopped by its process id, and dies with a gateway that is killed.
@@ -35,6 +35,7 @@ from policy.bundle import Bundle
 from policy.engine import JobQuery
 from policy.engines import loopback
 from policy.engines.opa import Endpoint, OpaServer
+from policy.masking import MaskRule
 from policy.profile import capabilities
 
 start_seconds_max: Final = 30.0
@@ -121,6 +122,10 @@ class SupervisedOpa:
     async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
         """Stage 2, from the child."""
         return await self._serving().judge(query, runners)
+
+    async def mask(self, query: JobQuery, body: DecisionBody) -> tuple[MaskRule, ...]:
+        """What the decision log does not show, from the child."""
+        return await self._serving().mask(query, body)
 
     async def close(self) -> None:
         """Stop the child and remove its folder."""

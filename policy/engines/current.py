@@ -23,6 +23,7 @@ from carnet.core.errors import PolicyEngineUnavailable
 from carnet.core.runner import RunnerFacts
 from policy.bundle import Bundle
 from policy.engine import JobQuery, PolicyEngine
+from policy.masking import MaskRule
 
 Publish = Callable[[Bundle], Awaitable[None]]
 
@@ -98,6 +99,11 @@ class CurrentPolicy:
         with self._live.question(query.now_ns) as live:
             verdicts = await live.engine.judge(query, runners)
             return tuple(replace(v, valid_until_ns=live.until(v.valid_until_ns)) for v in verdicts)
+
+    async def mask(self, query: JobQuery, body: DecisionBody) -> tuple[MaskRule, ...]:
+        """What the decision log does not show, from the live bundle. Raises like `decide`."""
+        with self._live.question(query.now_ns) as live:
+            return await live.engine.mask(query, body)
 
     async def close(self) -> None:
         """Close every engine, also those that still answer."""

@@ -32,15 +32,17 @@ from carnet.core.errors import Bug, FieldInvalid, PolicyEngineUnavailable
 from carnet.core.runner import RunnerFacts
 from policy import gate
 from policy.bundle import Bundle
-from policy.engine import JobQuery
-from policy.engines.answers import answer_bytes_max, body_of, verdicts_of
+from policy.engine import JobQuery, mask_document
+from policy.engines.answers import answer_bytes_max, body_of, mask_of, verdicts_of
 from policy.engines.breaker import Breaker, Unreachable
+from policy.masking import MaskRule
 
 threads_max: Final = 2
 
 _DISTRIBUTION: Final = "gordon-to-regorus"
 _DECIDE: Final = "data.carnet.main.body"
 _JUDGE: Final = "data.carnet.runners.answer"
+_MASK: Final = "data.system.log.mask"
 
 _Work = Callable[[regorus.Engine], str]
 _Question = tuple[_Work, "Future[str]"]
@@ -93,7 +95,7 @@ class EmbeddedEngine:
 
     async def decide(self, query: JobQuery) -> DecisionBody:
         """Stage 1. Raises `PolicyEngineUnavailable`, or `FieldInvalid` where the query is not one."""
-        result = await self._ask(_DECIDE, query.document())
+        result = await self._ask(_DECIDE, self._checked(query.document()))
         return body_of(result, bundle=self._bundle, now_ns=query.now_ns)
 
     async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
@@ -102,8 +104,12 @@ class EmbeddedEngine:
             raise Bug(detail=f"{len(runners)} runners are no short list")
         if not runners:
             return ()
-        result = await self._ask(_JUDGE, query.document(runners))
+        result = await self._ask(_JUDGE, self._checked(query.document(runners)))
         return verdicts_of(result, bundle=self._bundle, runners=runners, now_ns=query.now_ns)
+
+    async def mask(self, query: JobQuery, body: DecisionBody) -> tuple[MaskRule, ...]:
+        """What the decision log does not show. Raises `PolicyEngineUnavailable`."""
+        return mask_of(await self._ask(_MASK, mask_document(query, body)))
 
     async def close(self) -> None:
         """Let the threads end. A question that is running ends by itself."""
@@ -112,8 +118,11 @@ class EmbeddedEngine:
             self._questions.put(None)
         self._threads = []
 
-    async def _ask(self, rule: str, document: dict[str, Json]) -> Json:
+    def _checked(self, document: dict[str, Json]) -> dict[str, Json]:
         self._bundle.schemas.check("input", document)
+        return document
+
+    async def _ask(self, rule: str, document: dict[str, Json]) -> Json:
         text = canonical(document).decode()
 
         def evaluate(engine: regorus.Engine) -> str:
@@ -122,11 +131,13 @@ class EmbeddedEngine:
 
         answer = (await self._run(evaluate)).encode()
         try:
-            # `parse` refuses what the engine says for undefined, floats, and repeated keys.
-            parse(answer, bytes_max=answer_bytes_max)
+            # A mask is a list and a decision an object; `parse` refuses floats and repeated keys in both.
+            parse(b'{"result":' + answer + b"}", bytes_max=answer_bytes_max)
         except FieldInvalid as error:
             raise PolicyEngineUnavailable(detail=f"embedded: {error.text}") from error
         result: Json = json.loads(answer)
+        if not isinstance(result, dict | list):
+            raise PolicyEngineUnavailable(detail="embedded: the answer is undefined")
         return result
 
     async def _run(self, work: _Work) -> str:

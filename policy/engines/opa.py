@@ -1,6 +1,6 @@
 """OpaServer: a real OPA, asked through opa-python-client, with each of the client's flaws wrapped.
 
-- Two fixed paths and health; any other request is a `Bug` before it leaves. Nothing is ever uploaded.
+- Three fixed paths and health; any other request is a `Bug` before it leaves. Nothing is ever uploaded.
 - No proxy and no netrc from the environment, no redirect followed, no plain HTTP beyond loopback.
 - One deadline over everything (`limits.policy_seconds_max`); retries on connect errors only, since then nothing was
   sent; answers are read up to `answer_bytes_max` and parsed strictly (no repeated keys, no floats).
@@ -33,9 +33,10 @@ from carnet.core.document import Json, parse
 from carnet.core.errors import Bug, FieldInvalid, PolicyEngineUnavailable
 from carnet.core.runner import RunnerFacts
 from policy.bundle import Bundle
-from policy.engine import JobQuery
-from policy.engines.answers import answer_bytes_max, body_of, verdicts_of
+from policy.engine import JobQuery, mask_document
+from policy.engines.answers import answer_bytes_max, body_of, mask_of, verdicts_of
 from policy.engines.breaker import Breaker, Unreachable
+from policy.masking import MaskRule
 
 connect_attempts_max: Final = 3
 connect_pause_seconds: Final = 0.05
@@ -44,9 +45,11 @@ version_min: Final = (1, 21, 3)
 
 _DECIDE: Final = ("carnet.main", "body")
 _JUDGE: Final = ("carnet.runners", "answer")
+_MASK: Final = ("system.log", "mask")
 _ALLOWED: Final = frozenset({
     ("POST", "/v1/data/carnet/main/body"),
     ("POST", "/v1/data/carnet/runners/answer"),
+    ("POST", "/v1/data/system/log/mask"),
     ("GET", "/health"),
 })  # fmt: skip
 
@@ -115,7 +118,7 @@ class OpaServer:
 
     async def decide(self, query: JobQuery) -> DecisionBody:
         """Stage 1. Raises `PolicyEngineUnavailable`, or `FieldInvalid` where the query is not one."""
-        result = await self._ask(_DECIDE, query.document())
+        result = await self._ask(_DECIDE, self._checked(query.document()))
         return body_of(result, bundle=self._bundle, now_ns=query.now_ns)
 
     async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
@@ -124,8 +127,12 @@ class OpaServer:
             raise Bug(detail=f"{len(runners)} runners are no short list")
         if not runners:
             return ()
-        result = await self._ask(_JUDGE, query.document(runners))
+        result = await self._ask(_JUDGE, self._checked(query.document(runners)))
         return verdicts_of(result, bundle=self._bundle, runners=runners, now_ns=query.now_ns)
+
+    async def mask(self, query: JobQuery, body: DecisionBody) -> tuple[MaskRule, ...]:
+        """What the decision log does not show. Raises `PolicyEngineUnavailable`."""
+        return mask_of(await self._ask(_MASK, mask_document(query, body)))
 
     async def is_healthy(self) -> bool:
         """Whether the server says that it serves its bundle."""
@@ -152,8 +159,11 @@ class OpaServer:
         if client is not None:
             await client.close_connection()
 
-    async def _ask(self, question: tuple[str, str], document: dict[str, Json]) -> Json:
+    def _checked(self, document: dict[str, Json]) -> dict[str, Json]:
         self._bundle.schemas.check("input", document)
+        return document
+
+    async def _ask(self, question: tuple[str, str], document: dict[str, Json]) -> Json:
         with self._breaker.guard():
             try:
                 async with asyncio.timeout(self._seconds_max):
@@ -212,7 +222,7 @@ class _Answer:
 
 
 class _Client(AsyncOpaClient):  # type: ignore[misc]  # the library ships no types
-    """The library's client with its transport replaced: our session, our bounds, three requests and no other."""
+    """The library's client with its transport replaced: our session, our bounds, four requests and no other."""
 
     def __init__(self, *, endpoint: Endpoint, seconds_max: float) -> None:
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host

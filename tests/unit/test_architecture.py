@@ -25,6 +25,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "certs": ("certs", "carnet.core", "carnet.pins", "carnet.statements", "carnet.tls", "carnet.wire", "carnet.v1"),
     "gateway": ("gateway", "policy", "carnet"),
     "policy": ("policy", "carnet.core"),
+    "policy.commands": ("policy", "carnet"),
     "sandbox": ("sandbox", "carnet"),
 }
 
@@ -33,6 +34,7 @@ CLIENT = (
     "carnet/answers.py",
     "carnet/client.py",
     "carnet/inbox.py",
+    "carnet/officer.py",
     "carnet/outbox.py",
     "carnet/proof.py",
     "carnet/rpc.py",
@@ -41,6 +43,7 @@ CLIENT = (
 TRANSLATION = ("carnet/statements.py", "carnet/verdict.py", "carnet/vetting.py", "carnet/wire.py")
 AGENT = ("sandbox/agent.py", "sandbox/delivery.py", "sandbox/link.py")
 SERVICES = (
+    "gateway/decisions.py",
     "gateway/deliveries.py",
     "gateway/intake.py",
     "gateway/jobs.py",
@@ -56,6 +59,7 @@ SQL = (
     "gateway/storage/tables.py",
     "gateway/storage/rows.py",
     "gateway/storage/queries.py",
+    "gateway/storage/decisionrows.py",
     "gateway/storage/changes.py",
     "gateway/storage/policychanges.py",
     "gateway/storage/policyqueries.py",
@@ -238,6 +242,8 @@ PLANTS: tuple[tuple[Rule, str, str], ...] = (
     (arrows, "carnet/v1/jobs_pb2.py", "import carnet.client"),
     (arrows, "policy/engines/opa.py", "import carnet.wire"),
     (arrows, "policy/engines/opa.py", "import gateway"),
+    (arrows, "policy/replay.py", "import carnet.officer"),
+    (arrows, "policy/commands/decisions.py", "import gateway.decisions"),
     (arrows, "certs/authority.py", "import carnet.client"),
     (arrows, "certs/authority.py", "import gateway.storage.store"),
     (arrows, "gateway/jobs.py", "from sandbox import cage"),

@@ -48,7 +48,7 @@ async def test_a_job_is_offered_to_its_first_recipient_that_is_here(found: Broke
     assert row.life.state is JobState.DISPATCHING
     assert row.lease is not None
     assert row.lease.grant_digest == accepted.grant.digest
-    assert found.policy.asked == ["decide", "judge"]
+    assert found.policy.asked == ["decide", "judge", "mask"]
 
 
 async def test_nothing_is_offered_while_the_engine_is_down_and_the_job_goes_once_it_is_back(

@@ -176,7 +176,11 @@ def test_a_folder_without_policy_is_no_bundle(tmp_path: Path) -> None:
 def test_what_is_written_is_what_was_digested(tmp_path: Path) -> None:
     BUNDLE.write(tmp_path)
     manifest = json.loads((tmp_path / ".manifest").read_bytes())
-    assert manifest == {"revision": BUNDLE.revision, "roots": ["carnet", "system/authz"], "rego_version": 1}
+    assert manifest == {
+        "revision": BUNDLE.revision,
+        "roots": ["carnet", "system/authz", "system/log"],
+        "rego_version": 1,
+    }
     assert {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*.rego")} == BUNDLE.rules
     data = json.loads((tmp_path / "data.json").read_bytes())["carnet"]["tables"]
     assert data.pop("revisions") == {"rules": BUNDLE.revisions.rules, "data": BUNDLE.revisions.data}

@@ -12,6 +12,7 @@ from policy.engine import JobQuery
 from policy.engines import cache
 from policy.engines.answers import body_of
 from policy.engines.cache import CachedPolicy
+from policy.masking import MaskRule
 from tests.opa_answers import BODY, BUNDLE
 from tests.opa_support import NOW, hospital, query_of
 
@@ -43,6 +44,12 @@ class Engine:
     async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
         self.asked.append(-len(runners))
         return ()
+
+    async def mask(self, query: JobQuery, body: DecisionBody) -> tuple[MaskRule, ...]:
+        self.asked.append(0)
+        if self.down:
+            raise PolicyEngineUnavailable
+        return (MaskRule(segments=("input", str(query.now_ns))),)
 
     async def close(self) -> None:
         self.closed = True

@@ -28,6 +28,35 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest"),
     )
     op.create_table(
+        "decision_log",
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("stage", sa.String(length=16), nullable=False),
+        sa.Column("verdict", sa.String(length=16), nullable=False),
+        sa.Column("bundle", sa.String(length=71), nullable=False),
+        sa.Column("created_ns", sa.BigInteger(), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["digest"],
+            ["decisions.digest"],
+        ),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    op.create_index("decision_log_by_tenant", "decision_log", ["tenant_id", "created_ns", "digest"], unique=False)
+    op.create_table(
+        "decision_events",
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("event", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed_input", sa.LargeBinary(), nullable=False),
+        sa.Column("until_ns", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["digest"],
+            ["decision_log.digest"],
+        ),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    op.create_index(op.f("ix_decision_events_until_ns"), "decision_events", ["until_ns"], unique=False)
+    op.create_table(
         "entries",
         sa.Column(
             "leaf_index", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
@@ -87,6 +116,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "job_id"),
     )
+    op.create_index("jobs_by_decision", "jobs", ["decision_digest"], unique=False)
     op.create_index("jobs_by_state", "jobs", ["state", "waits_for"], unique=False)
     op.create_index("jobs_by_tenant", "jobs", ["tenant_id", "created_ns", "job_id"], unique=False)
     op.create_table(
@@ -371,6 +401,7 @@ def downgrade() -> None:
     op.drop_table("addenda")
     op.drop_index("jobs_by_tenant", table_name="jobs")
     op.drop_index("jobs_by_state", table_name="jobs")
+    op.drop_index("jobs_by_decision", table_name="jobs")
     op.drop_table("jobs")
     op.drop_index(op.f("ix_requests_created_ns"), table_name="requests")
     op.drop_table("requests")
@@ -378,5 +409,9 @@ def downgrade() -> None:
     op.drop_index("entries_by_subject", table_name="entries")
     op.drop_index("entries_by_job", table_name="entries")
     op.drop_table("entries")
+    op.drop_index("ix_decision_events_until_ns", table_name="decision_events")
+    op.drop_table("decision_events")
+    op.drop_index("decision_log_by_tenant", table_name="decision_log")
+    op.drop_table("decision_log")
     op.drop_table("decisions")
     op.drop_table("checkpoints")

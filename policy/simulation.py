@@ -1,0 +1,121 @@
+"""Simulation: what a draft would have said of decisions that were made, beside what is live. It changes nothing.
+
+- Each recorded question is asked twice, at its own time: of the live bundle as it is, and with the draft in it. What
+  differs is the draft's doing alone, whatever was live when the decision was made.
+- What would be newly permitted comes first: it is the risk. Then what would be newly denied.
+- A job that has not ended is stranded if the draft leaves none of the runners that its decision permitted.
+
+    live, draft = Side(engine=now, overlay=""), Side(engine=then, overlay="klinikum")
+    report = Report.of([await compare(past, live=live, draft=draft) for past in window])
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from carnet.core.decision import DecisionBody, RunnerVerdict
+from policy.engine import PolicyEngine
+from policy.recorded import RecordedQuestion, recorded
+from policy.replay import PastDecision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One decision as the draft would make it: the verdicts, places and runners that come and go, and its job."""
+
+    name: str
+    live: str
+    draft: str
+    places_new: tuple[str, ...]
+    places_gone: tuple[str, ...]
+    runners_new: tuple[str, ...]
+    runners_gone: tuple[str, ...]
+    job: str
+    stranded: bool
+
+    @property
+    def widens(self) -> bool:
+        """Whether anything would be permitted that is not."""
+        return bool(self.places_new or self.runners_new)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether anything would no longer be permitted."""
+        return bool(self.places_gone or self.runners_gone)
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is different at all."""
+        return self.widens or self.narrows or self.live != self.draft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a draft would change over a window. Lists go by name; a decision may be in more than one."""
+
+    asked: int
+    newly_permitted: tuple[Difference, ...]
+    newly_denied: tuple[Difference, ...]
+    otherwise: tuple[Difference, ...]
+    stranded: tuple[Difference, ...]
+
+    @classmethod
+    def of(cls, found: Iterable[Difference]) -> "Report":
+        """The report of these comparisons."""
+        every = sorted(found, key=lambda each: each.name)
+        return cls(
+            asked=len(every),
+            newly_permitted=tuple(each for each in every if each.widens),
+            newly_denied=tuple(each for each in every if each.narrows),
+            otherwise=tuple(each for each in every if each.changes and not each.widens and not each.narrows),
+            stranded=tuple(each for each in every if each.stranded),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """An engine, and the overlay that decides there for the tenant, by name; nothing where it has none."""
+
+    engine: PolicyEngine
+    overlay: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    body: DecisionBody
+    runners: frozenset[str]
+
+
+async def compare(past: PastDecision, *, live: Side, draft: Side, job_open: str = "") -> Difference:
+    """Ask both of one decision; `job_open` names the job that was submitted under it, where that has not ended.
+
+    Raises `FieldInvalid` for an input that is none, and `PolicyEngineUnavailable` without an answer.
+    """
+    question = recorded(past.input)
+    before, after = await _ask(live, question), await _ask(draft, question)
+    permitted = {entry.spiffe_id for entry in past.record.shortlist if entry.permitted}
+    return Difference(
+        name=past.name,
+        live=before.body.verdict.value,
+        draft=after.body.verdict.value,
+        places_new=_without(after.body.permitted, before.body.permitted),
+        places_gone=_without(before.body.permitted, after.body.permitted),
+        runners_new=_without(after.runners, before.runners),
+        runners_gone=_without(before.runners, after.runners),
+        job=job_open,
+        stranded=bool(job_open) and not permitted & after.runners,
+    )
+
+
+async def _ask(side: Side, question: RecordedQuestion) -> _Answer:
+    query = replace(question.query, gateway=replace(question.query.gateway, overlay=side.overlay))
+    body = await side.engine.decide(query)
+    verdicts = await side.engine.judge(query, question.runners)
+    return _Answer(body=body, runners=frozenset(v.spiffe_id for v in verdicts if _passes(body, v)))
+
+
+def _passes(body: DecisionBody, verdict: RunnerVerdict) -> bool:
+    return verdict.permitted and body.permits(verdict.jurisdiction)
+
+
+def _without(some: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(some) - set(others)))
