@@ -1,15 +1,13 @@
-"""The files of an overlay, as the gateway keeps and names them: one bundle of bytes, one digest.
+"""The files of an overlay, as they come in and as one row keeps them.
 
-- The digest is over the overlay's name and each path with the SHA-256 of its bytes: it is what people approve.
 - A path stands once. What a draft is worth is for `policy/checking.py` to say.
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
-from carnet.core.document import Json, canonical
+from carnet.core.document import canonical
 from carnet.core.errors import FieldInvalid, StoreUnavailable
 from carnet.v1 import policies_pb2 as pb
 
@@ -24,12 +22,6 @@ def files_of(messages: Iterable[pb.PolicyFile]) -> dict[str, bytes]:
     if not any(path.endswith(".rego") for path in found):
         raise FieldInvalid("There is no Rego among the files.", metadata={"field": "files"})
     return found
-
-
-def digest_of(overlay: str, files: Mapping[str, bytes]) -> bytes:
-    """SHA-256 over the canonical listing, 32 bytes."""
-    listed: Json = {path: hashlib.sha256(data).hexdigest() for path, data in files.items()}
-    return hashlib.sha256(canonical({"schema": "carnet.overlay/v1", "overlay": overlay, "files": listed})).digest()
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

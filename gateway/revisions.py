@@ -19,10 +19,11 @@ from typing import Protocol
 from policy.overlay import Overlay
 
 from carnet.core.errors import CarnetError, NotFound, NotReady, OverlayTaken, PolicyTestsFailed, RequestIdReused
+from carnet.core.overlay import overlay_digest
 from carnet.wire import audit_entry
 from gateway.composition import Composition
 from gateway.identity import Caller
-from gateway.overlayfiles import digest_of, packed, unpacked
+from gateway.overlayfiles import packed, unpacked
 from gateway.requests import remember_request
 from gateway.roles import Role, check_other, person_digest, person_of, require
 from gateway.shadow import Shadow
@@ -81,7 +82,7 @@ class Revisions:
     ) -> StoredRevision:
         """A draft; the same files again are the same revision. Raises `RoleRequired` or `OverlayTaken`."""
         require(caller, Role.AUTHOR)
-        key = RevisionKey(tenant_id=caller.tenant_id, digest=digest_of(overlay, files))
+        key = RevisionKey(tenant_id=caller.tenant_id, digest=overlay_digest(overlay, files))
         found = await self._parts.store.read(policyqueries.revision, key)
         if found is not None:
             return found
