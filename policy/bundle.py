@@ -42,6 +42,8 @@ class Rule:
     citations: tuple[str, ...]
     status: str
     review_by: str
+    overlay: str
+    exemptible: bool
     from_ns: int | None
     until_ns: int | None
 
@@ -110,9 +112,10 @@ class Bundle:
         """Every rule, by id."""
         return tuple(_rule(name, row) for name, row in sorted(self.rows("rules").items()))
 
-    def rules_in_force(self, *, stage: str, now_ns: int) -> tuple[str, ...]:
+    def rules_in_force(self, *, stage: str, now_ns: int, overlay: str = "") -> tuple[str, ...]:
         """The ids that an answer of this stage (`job` or `runner`) must have evaluated at a time, sorted."""
-        return tuple(rule.id for rule in self.catalogue() if rule.stage == stage and rule.in_force(now_ns))
+        heard = (rule for rule in self.catalogue() if rule.overlay in {"", overlay})
+        return tuple(rule.id for rule in heard if rule.stage == stage and rule.in_force(now_ns))
 
     def overdue(self, now_ns: int) -> tuple[str, ...]:
         """The rows (`table/row`) and rules whose day of review has passed, sorted."""
@@ -183,6 +186,8 @@ def _rule(name: str, row: dict[str, Json]) -> Rule:
         citations=tuple(str(c) for c in citations) if isinstance(citations, list) else (),
         status=str(row["status"]),
         review_by=str(row["review_by"]),
+        overlay=str(row["overlay"]),
+        exemptible=row["exemptible"] is True,
         from_ns=_time(row["effective_from_ns"]),
         until_ns=_time(row["effective_to_ns"]),
     )

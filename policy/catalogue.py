@@ -4,6 +4,7 @@
 - Each rule states id, stage, effect, citations, first and last day (half-open, UTC), exemptible, severity, owner,
   review day and status; its id stands at the end of its Rego path, under the name that its effect has.
 - A rule without a first day is a draft: it never decides.
+- A rule below `carnet.org.NAME` is of the overlay NAME; every other is of all.
 
     opa inspect -a -f json policy/rego | python -m policy.catalogue > policy/data/rules.json
 """
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from carnet.core.document import Json
-from carnet.core.errors import Bug
+from carnet.core.errors import Bug, FieldInvalid
 
 _NAMES: Final = {
     ("job", "deny"): "blocked",
@@ -44,27 +45,42 @@ def catalogue(inspected: Json) -> dict[str, Json]:
     for entry in _items(_object(inspected).get("annotations")):
         annotations = _object(_object(entry).get("annotations"))
         if annotations.get("scope") != "package":
-            _add(found, annotations, [_object(part).get("value") for part in _items(_object(entry).get("path"))])
+            path = [_object(part).get("value") for part in _items(_object(entry).get("path"))]
+            _add(found, annotations, [str(part) for part in path[1:]])
     return {"about": _ABOUT, "rows": {name: found[name] for name in sorted(found)}}
 
 
-def _add(found: dict[str, Json], annotations: Mapping[str, Json], path: list[Json]) -> None:
-    custom = _object(annotations.get("custom"))
-    name = custom.get("id")
-    stage, effect = custom.get("stage"), custom.get("effect")
-    if not isinstance(name, str) or name in found or path[-1] != name:
-        raise Bug(detail=f"rule at {path} has no id of its own")
+def row_of(annotations: Mapping[str, Json], path: list[str]) -> tuple[str, dict[str, Json]]:
+    """A rule's id and its row, from the METADATA above it and its whole path. Raises `FieldInvalid`."""
+    custom = annotations.get("custom")
+    if not isinstance(custom, dict) or path[-1] != custom.get("id"):
+        raise FieldInvalid(f"the rule at {'.'.join(path)} has no METADATA with its id")
+    name, stage, effect = path[-1], custom.get("stage"), custom.get("effect")
     if path[-2] != _NAMES.get((str(stage), str(effect))):
-        raise Bug(detail=f"rule {name} stands under {path[-2]}, which is not where {stage}/{effect} belongs")
+        raise FieldInvalid(f"rule {name} stands under {path[-2]}, which is not where {stage}/{effect} belongs")
     if set(custom) != {*_KEPT, "id"}:
-        raise Bug(detail=f"rule {name} lacks or adds metadata: {sorted(set(custom) ^ {*_KEPT, 'id'})}")
-    row = {"title": annotations.get("title"), "package": ".".join(str(part) for part in path[1:-2])}
-    found[name] = row | {key: custom[key] for key in _KEPT} | _times(custom)
+        raise FieldInvalid(f"rule {name} lacks or adds metadata: {sorted(set(custom) ^ {*_KEPT, 'id'})}")
+    row: dict[str, Json] = {"title": annotations.get("title"), "package": ".".join(path[:-2])}
+    overlay = path[2] if path[:2] == ["carnet", "org"] else ""
+    return name, row | {"overlay": overlay} | {key: custom[key] for key in _KEPT} | _times(name, custom)
 
 
-def _times(custom: Mapping[str, Json]) -> dict[str, Json]:
+def _add(found: dict[str, Json], annotations: Mapping[str, Json], path: list[str]) -> None:
+    try:
+        name, row = row_of(annotations, path)
+    except FieldInvalid as error:
+        raise Bug(detail=error.text) from error
+    if name in found:
+        raise Bug(detail=f"rule {name} is there twice")
+    found[name] = row
+
+
+def _times(name: str, custom: Mapping[str, Json]) -> dict[str, Json]:
     days = {"effective_from_ns": custom["effective_from"], "effective_to_ns": custom["effective_to"]}
-    return {key: nanoseconds(day) if isinstance(day, str) else None for key, day in days.items()}
+    try:
+        return {key: nanoseconds(day) if isinstance(day, str) else None for key, day in days.items()}
+    except ValueError as error:
+        raise FieldInvalid(f"rule {name} begins or ends on a day that is none") from error
 
 
 def _object(value: Json) -> Mapping[str, Json]:

@@ -154,8 +154,16 @@ class JobQuery:
             "gateway": {
                 "screening": self.gateway.screening.value,
                 "volumes": {volume.category: volume.records for volume in self.gateway.volumes},
+                "overlay": self.gateway.overlay,
+                "exemptions": [e.document() for e in sorted(self.gateway.exemptions, key=lambda e: e.id)],
+                "approvals": self.gateway.approvals,
             },
         }
+
+    @property
+    def overlay(self) -> str:
+        """The overlay that decides with the rules of all, by name; nothing where there is none."""
+        return self.gateway.overlay
 
     @property
     def facets_digest(self) -> bytes:

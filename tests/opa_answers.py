@@ -32,6 +32,7 @@ BODY: dict[str, Any] = {
     "obligations": [DUTY],
     "reasons": [REASON],
     "rules_evaluated": list(BUNDLE.rules_in_force(stage="job", now_ns=NOW)),
+    "exemptions_used": [],
     "unverified_rows_used": ["embargoes/CU"],
     "valid_until_ns": NOW + 1,
     "revisions": REVISIONS,

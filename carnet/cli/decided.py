@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from carnet.cli.output import codes, when
-from carnet.core.decision import DecisionBody, Effect, Parameter, Reason, Verdict, approvals_needed
+from carnet.core.decision import DecisionBody, Effect, Parameter, Reason, Verdict
 from carnet.core.facts import country_of
 
 
@@ -32,6 +32,8 @@ def decision_lines(body: DecisionBody) -> Iterator[Line]:
         yield from _would_lines(body)
     for duty in body.obligations:
         yield Line(text=f"  duty    {duty.type} {duty.value}, seen to by the {duty.enforcer}  ({duty.rule})")
+    for used in body.exemptions_used:
+        yield Line(text=f"  exempt  from {used.rule} until {when(used.expires_ns)}  ({used.id})")
     if body.unverified_rows_used:
         yield Line(text=f"  used    data that nobody has verified: {codes(body.unverified_rows_used)}", style="dim")
     yield Line(text=f"  rules   {body.revisions.rules}, valid until {when(body.valid_until_ns)}", style="dim")
@@ -43,10 +45,7 @@ def verdict_line(body: DecisionBody) -> Line:
     if body.verdict is Verdict.PERMIT:
         return Line(text=f"PERMITTED in {codes(body.permitted)}", style="bold green")
     if body.verdict is Verdict.REVIEW:
-        persons = approvals_needed(body.obligations)
-        asks = f"{persons} other person" + ("s" if persons != 1 else "")
-        text = f"NEEDS APPROVAL by {asks}; then permitted in {codes(body.permitted)}"
-        return Line(text=text, style="bold yellow")
+        return Line(text=f"NEEDS REVIEW: once approved, permitted in {codes(body.permitted)}", style="bold yellow")
     rules = dict.fromkeys(reason.rule for reason in body.reasons if reason.effect is Effect.DENY)
     return Line(text=f"DENIED by {', '.join(rules) or 'no rule that permits it'}", style="bold red")
 

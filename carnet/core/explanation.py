@@ -2,7 +2,8 @@
 
 The answer comes from the decision itself: its `blocked` sets say which rules name a place, its reasons say why and what
 would make it permitted. The decision's own order of reasons is kept; a rule without a reason for that place (the job
-did not ask about it) comes after those that have one.
+did not ask about it) comes after those that have one. Under review nothing else is in the way than the rule that asks
+for the approval of other persons.
 
     why = explain(body, "SG")
     if not why.permitted:
@@ -11,7 +12,7 @@ did not ask about it) comes after those that have one.
 
 from dataclasses import dataclass
 
-from carnet.core.decision import DecisionBody, Effect, Reason
+from carnet.core.decision import DecisionBody, Effect, Reason, Verdict
 from carnet.core.facts import check_jurisdiction, country_of
 
 
@@ -40,7 +41,11 @@ def explain(body: DecisionBody, place: str) -> Explanation:
     # A region that no rule names stands or falls with its country.
     asked = place if any(place in places for places in blocked.values()) else country_of(place)
     rules = [] if permitted else [rule for rule, places in blocked.items() if asked in places]
-    reasons = {reason.rule: reason for reason in body.reasons if reason.effect is Effect.DENY}
+    effects = {Effect.DENY}
+    if body.verdict is Verdict.REVIEW and asked in body.permitted:
+        rules = [duty.rule for duty in body.obligations if duty.type == "approval"]
+        effects = {Effect.OBLIGE}
+    reasons = {reason.rule: reason for reason in body.reasons if reason.effect in effects}
     order = {rule: i for i, rule in enumerate(reasons)}
     ranked = sorted(rules, key=lambda rule: (order.get(rule, len(order)), rule))
     return Explanation(

@@ -1,6 +1,7 @@
 """Answers: what an engine said, believed only after every check.
 
-- The schema, then the parser of core, then the revisions, then that every rule in force was evaluated, then that the
+- The schema, then the parser of core, then the revisions, then that every rule in force, of
+  the overlay as well, was evaluated, then that the
   answer is still valid and names only places that the data knows.
 - A mask is taken whole or not at all: nothing is logged under half of one.
 - Verdicts must be of the runners that were asked about, in that order.
@@ -19,7 +20,7 @@ from policy.masking import MaskRule, mask_rules
 answer_bytes_max: Final = 4 * body_bytes_max
 
 
-def body_of(result: Json, *, bundle: Bundle, now_ns: int) -> DecisionBody:
+def body_of(result: Json, *, bundle: Bundle, now_ns: int, overlay: str = "") -> DecisionBody:
     """The decision body in a stage-1 answer. Raises `PolicyEngineUnavailable`."""
     try:
         bundle.schemas.check("decision", result)
@@ -27,7 +28,8 @@ def body_of(result: Json, *, bundle: Bundle, now_ns: int) -> DecisionBody:
     except FieldInvalid as error:
         raise PolicyEngineUnavailable(detail=f"decision: {error.text}") from error
     _expect(body.revisions == bundle.revisions, "the decision is from other rules or data")
-    _expect(body.rules_evaluated == bundle.rules_in_force(stage="job", now_ns=now_ns), "not every rule was evaluated")
+    rules = bundle.rules_in_force(stage="job", now_ns=now_ns, overlay=overlay)
+    _expect(body.rules_evaluated == rules, "not every rule was evaluated")
     _expect(body.valid_until_ns > now_ns, "the decision is not valid now")
     known = bundle.rows("jurisdictions").keys()
     _expect(all(place[:2] in known for place in body.permitted), "an unknown place is permitted")
@@ -35,7 +37,7 @@ def body_of(result: Json, *, bundle: Bundle, now_ns: int) -> DecisionBody:
 
 
 def verdicts_of(
-    result: Json, *, bundle: Bundle, runners: tuple[RunnerFacts, ...], now_ns: int
+    result: Json, *, bundle: Bundle, runners: tuple[RunnerFacts, ...], now_ns: int, overlay: str = ""
 ) -> tuple[RunnerVerdict, ...]:
     """The verdicts in a stage-2 answer, one a runner in the order asked. Raises `PolicyEngineUnavailable`."""
     try:
@@ -50,7 +52,8 @@ def verdicts_of(
     except FieldInvalid as error:
         raise PolicyEngineUnavailable(detail=f"verdicts: {error.text}") from error
     _expect(found == bundle.revisions, "the verdicts are from other rules or data")
-    _expect(rules == bundle.rules_in_force(stage="runner", now_ns=now_ns), "not every rule was evaluated")
+    required = bundle.rules_in_force(stage="runner", now_ns=now_ns, overlay=overlay)
+    _expect(rules == required, "not every rule was evaluated")
     _expect(all(verdict.valid_until_ns > now_ns for verdict in verdicts), "a verdict is not valid now")
     return verdicts
 

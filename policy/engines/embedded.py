@@ -96,7 +96,7 @@ class EmbeddedEngine:
     async def decide(self, query: JobQuery) -> DecisionBody:
         """Stage 1. Raises `PolicyEngineUnavailable`, or `FieldInvalid` where the query is not one."""
         result = await self._ask(_DECIDE, self._checked(query.document()))
-        return body_of(result, bundle=self._bundle, now_ns=query.now_ns)
+        return body_of(result, bundle=self._bundle, now_ns=query.now_ns, overlay=query.overlay)
 
     async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
         """Stage 2, in one question. Raises like `decide`, and `Bug` for more than a short list."""
@@ -105,7 +105,7 @@ class EmbeddedEngine:
         if not runners:
             return ()
         result = await self._ask(_JUDGE, self._checked(query.document(runners)))
-        return verdicts_of(result, bundle=self._bundle, runners=runners, now_ns=query.now_ns)
+        return verdicts_of(result, bundle=self._bundle, runners=runners, now_ns=query.now_ns, overlay=query.overlay)
 
     async def mask(self, query: JobQuery, body: DecisionBody) -> tuple[MaskRule, ...]:
         """What the decision log does not show. Raises `PolicyEngineUnavailable`."""

@@ -47,6 +47,11 @@ class Question:
         """The time that is asked about."""
         return int(self.content["context"]["now_ns"])
 
+    @property
+    def overlay(self) -> str:
+        """The overlay that decides with the rules of all."""
+        return str(self.content["gateway"]["overlay"])
+
     def document(self, runners: tuple[RunnerFacts, ...] = ()) -> dict[str, Json]:
         """The input; with runners for stage 2."""
         return self.content | ({"runners": self.content["runners"]} if runners else {})
@@ -85,6 +90,7 @@ def _days() -> list[int]:
     return sorted(day for day in found if day < BUNDLE.tables["settings"]["far_ns"])
 
 
+_EXEMPTIBLE: Final = [rule.id for rule in BUNDLE.catalogue() if rule.exemptible]
 _TODAY: Final = 1_795_305_600 * 10**9
 POOLS: Final[dict[str, list[Any]]] = {
     "country": [*COUNTRIES, "DE", "GB", "CH", "US", "CN", "IN", "RU", "SA", "IN", "CN"],
@@ -112,6 +118,12 @@ POOLS: Final[dict[str, list[Any]]] = {
     "gpus": [0, 1, 8, 1024],
     "now_ns": [_TODAY, _TODAY, _TODAY, *_days()],
     "expires_ns": [1, _TODAY - 1, _TODAY, _TODAY + 1, _TODAY + 86_400 * 10**9, 2**62],
+    "overlay": [""],
+    # Half of the rules that an exemption names may not be lifted by one.
+    "rule": [*(rule.id for rule in BUNDLE.catalogue()), *_EXEMPTIBLE * 4, "EU-UNHEARD-OF"],
+    "places": [*PLACES, "IN", "SG", "US"],
+    "purposes": ["training", "inference", "other"],
+    "approvals": [0, 0, 1, 2, 1000],
     "spiffe_id": ["spiffe://operator.example/runner"],
     **dict.fromkeys(BUNDLE.rows("bulk"), NUMBERS),
 }

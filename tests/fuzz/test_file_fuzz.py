@@ -29,7 +29,8 @@ pytestmark = pytest.mark.timeout(900)
 Parser = Callable[[bytes], object]
 BODY = json.dumps({
     "schema": "carnet.decision/v1", "verdict": "permit", "permitted": ["DE", "FR"], "blocked": {"US": ["a.rule"]},
-    "obligations": [], "reasons": [], "rules_evaluated": ["carnet.baseline"], "unverified_rows_used": [],
+    "obligations": [], "reasons": [], "rules_evaluated": ["carnet.baseline"], "exemptions_used": [],
+    "unverified_rows_used": [],
     "valid_until_ns": 2**62, "revisions": {"rules": "sha256:" + "0" * 64, "data": "sha256:" + "0" * 64},
     "disclaimer": "Not legal advice.",
 }).encode()  # fmt: skip

@@ -55,6 +55,7 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         "obligations": draw(st.lists(obligations(), max_size=3)),
         "reasons": [],
         "rules_evaluated": RULES,
+        "exemptions_used": [],
         "unverified_rows_used": [],
         "valid_until_ns": draw(st.integers(NOW - 2, NOW + 2)),
         "revisions": {"rules": "sha256:" + "0" * 64, "data": "sha256:" + "1" * 64},

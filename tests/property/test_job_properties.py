@@ -81,6 +81,7 @@ def body_bytes(permitted: list[str], blocked: list[str]) -> bytes:
             "obligations": [],
             "reasons": [],
             "rules_evaluated": ["R"],
+            "exemptions_used": [],
             "unverified_rows_used": [],
             "valid_until_ns": 1,
             "revisions": {"rules": "r", "data": "d"},

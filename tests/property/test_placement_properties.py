@@ -28,6 +28,7 @@ def body_of(permitted: list[str], blocked: list[str]) -> DecisionBody:
                 "obligations": [],
                 "reasons": [],
                 "rules_evaluated": ["R"],
+                "exemptions_used": [],
                 "unverified_rows_used": [],
                 "valid_until_ns": 10_000,
                 "revisions": {"rules": "r", "data": "d"},

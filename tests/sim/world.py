@@ -101,6 +101,7 @@ def body_of(permitted: frozenset[str], *, valid_until_ns: int) -> DecisionBody:
         "obligations": [],
         "reasons": [],
         "rules_evaluated": ["SIM-1"],
+        "exemptions_used": [],
         "unverified_rows_used": [],
         "valid_until_ns": valid_until_ns,
         "revisions": {"rules": "sha256:0", "data": "sha256:0"},

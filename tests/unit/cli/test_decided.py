@@ -48,7 +48,15 @@ def test_a_denial_with_no_reason_is_still_told_as_one() -> None:
 
 
 def test_a_review_is_no_permission() -> None:
-    assert text_of(decision_lines(denial(verdict="review")))[0].startswith("NEEDS REVIEW by ")
+    lines = text_of(decision_lines(body_of(verdict="review")))
+    assert lines[0] == "NEEDS REVIEW: once approved, permitted in DE, FR"
+    assert not [line for line in lines if "were it not" in line or line.startswith("PERMITTED")]
+
+
+def test_an_exemption_that_was_used_is_told() -> None:
+    used = {"id": "tenants/1/exemptions/2", "rule": "EU-GDPR-CHV", "expires_ns": 4 * 10**18}
+    lines = text_of(decision_lines(body_of(exemptions_used=[used])))
+    assert [line for line in lines if line.startswith("exempt  from EU-GDPR-CHV until 2096")]
 
 
 def test_a_permission_says_where_and_under_which_duties() -> None:

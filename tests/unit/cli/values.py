@@ -50,6 +50,7 @@ def body_of(**changes: Any) -> DecisionBody:
         ],
         "reasons": [],
         "rules_evaluated": ["EU-GDPR-CHV", "ORG-ONLY", "US-OFAC-EMB"],
+        "exemptions_used": [],
         "unverified_rows_used": [],
         "valid_until_ns": NOW_NS + 3600 * SECOND,
         "revisions": {"rules": "sha256:" + "1" * 64, "data": "sha256:" + "2" * 64},

@@ -12,6 +12,7 @@ from carnet.core.decision import (
     DecisionBody,
     DecisionRecord,
     Enforcer,
+    ExemptionUsed,
     Obligation,
     RunnerObligation,
     Verdict,
@@ -38,6 +39,7 @@ REASON = {
     "parameters": {"basis": "none", "rows": 3, "countries": ["US"]},
     "fix": ["Certify the importer."],
 }
+EXEMPTION: dict[str, Any] = {"id": "E1", "rule": "R1", "expires_ns": 10_000}
 DOCUMENT: dict[str, Any] = {
     "schema": "carnet.decision/v1",
     "verdict": "permit",
@@ -46,6 +48,7 @@ DOCUMENT: dict[str, Any] = {
     "obligations": [OBLIGATION],
     "reasons": [REASON],
     "rules_evaluated": ["R2", "R1"],
+    "exemptions_used": [],
     "unverified_rows_used": [],
     "valid_until_ns": 10_000,
     "revisions": {"rules": "sha256:1", "data": "sha256:2"},
@@ -96,7 +99,10 @@ def test_what_an_engine_says_when_nothing_is_defined_is_no_decision(data: bytes)
         ({"schema": "carnet.decision/v2"}, "schema"),
         ({"verdict": "allow"}, "verdict"),
         ({"verdict": "deny"}, "permitted"),
-        ({"verdict": "review"}, "permitted"),
+        ({"verdict": "review", "permitted": []}, "permitted"),
+        ({"exemptions_used": [{**EXEMPTION, "more": 1}]}, "exemptions_used[0].more"),
+        ({"exemptions_used": [{**EXEMPTION, "expires_ns": 9_999}]}, "valid_until_ns"),
+        ({"exemptions_used": [{"id": "E1", "rule": "R1"}]}, "exemptions_used[0].expires_ns"),
         ({"permitted": ["FRA"]}, "permitted[0]"),
         ({"permitted": ["FR", "FR"]}, "permitted"),
         ({"permitted": ["FR", "US"]}, "permitted"),
@@ -147,11 +153,25 @@ def test_a_permitted_region_does_not_permit_its_country() -> None:
     assert (found.permits("GB-ENG"), found.permits("GB-SCT"), found.permits("GB")) == (True, False, False)
 
 
+def test_a_review_lists_what_would_be_permitted_and_permits_nothing() -> None:
+    found = body(verdict="review")
+    assert found.permitted == ("DE", "FR")
+    assert not found.permits("FR")
+    assert narrow(found, body()) == narrow(body(), found) == ()
+    assert body().permits("FR"), "the control"
+
+
+def test_exemptions_that_were_used_are_read_in_their_order() -> None:
+    found = body(exemptions_used=[EXEMPTION, {"id": "E0", "rule": "R2", "expires_ns": 20_000}])
+    assert [used.id for used in found.exemptions_used] == ["E1", "E0"]
+    assert found.exemptions_used[0] == ExemptionUsed(id="E1", rule="R1", expires_ns=10_000)
+
+
 def test_a_usable_body_permits_something_now_under_known_duties() -> None:
     check_usable(body(), now_ns=NOW)
     for unusable in (
         body(verdict="deny", permitted=[]),
-        body(verdict="review", permitted=[]),
+        body(verdict="review"),
         body(permitted=[]),
         body(valid_until_ns=NOW),
         body(obligations=[{**OBLIGATION, "type": "burn_after_reading"}]),

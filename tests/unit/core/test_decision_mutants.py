@@ -41,6 +41,7 @@ DOCUMENT: dict[str, Any] = {
     "obligations": [],
     "reasons": [],
     "rules_evaluated": ["R1", "R2"],
+    "exemptions_used": [],
     "unverified_rows_used": [],
     "valid_until_ns": 10_000,
     "revisions": {"rules": "sha256:1", "data": "sha256:2"},
@@ -117,12 +118,13 @@ def test_a_rule_denies_obliges_or_warns(effect: str) -> None:
     assert body(**reason(effect=effect)).reasons[0].effect is Effect(effect)
 
 
-def test_the_four_duties_that_are_known_have_these_enforcers() -> None:
+def test_the_five_duties_that_are_known_have_these_enforcers() -> None:
     known = {
         "recipients_max": Enforcer.CLIENT,
         "isolation_min": Enforcer.RUNNER,
         "network_none": Enforcer.RUNNER,
         "retention_days_max": Enforcer.GATEWAY,
+        "approval": Enforcer.GATEWAY,
     }
     check_obligations(tuple(replace(duty(kind, 1), enforcer=enforcer) for kind, enforcer in known.items()))
 

@@ -50,6 +50,7 @@ def decision(*permitted: str, **changes: Any) -> DecisionBody:
         "obligations": [],
         "reasons": [],
         "rules_evaluated": ["GDPR-44", "OFAC-1"],
+        "exemptions_used": [],
         "unverified_rows_used": [],
         "valid_until_ns": LATER,
         "revisions": {"rules": "sha256:1", "data": "sha256:2"},
@@ -205,9 +206,9 @@ def test_a_blocked_region_does_not_follow_its_country() -> None:
     assert placed.rejected[0].first.rules == ("OFAC-1",)
 
 
-@pytest.mark.parametrize("word", ["deny", "review"])
-def test_a_decision_that_does_not_permit_matches_nobody(word: str) -> None:
-    placed = shortlist(job_facts(), decision(verdict=word), [offer()], now_ns=NOW)
+@pytest.mark.parametrize(("word", "places"), [("deny", ()), ("review", ("FR",))])
+def test_a_decision_that_does_not_permit_matches_nobody(word: str, places: tuple[str, ...]) -> None:
+    placed = shortlist(job_facts(), decision(*places, verdict=word), [offer()], now_ns=NOW)
     assert (placed.matched, len(placed.rejected)) == ((), 1)
 
 

@@ -10,8 +10,14 @@ import data.carnet.tables
 
 now := input.context.now_ns
 
-in_force contains id if {
+# The rules that may decide on this job: those of all, and those of the organisation's own overlay.
+rules := {id: row |
 	some id, row in tables.rules.rows
+	row.overlay in {"", input.gateway.overlay}
+}
+
+in_force contains id if {
+	some id, row in rules
 	is_number(row.effective_from_ns)
 	row.effective_from_ns <= now
 	not ended(row.effective_to_ns)
@@ -29,19 +35,19 @@ holds(row) if {
 }
 
 ids(stage, effect) := {id |
-	some id, row in tables.rules.rows
+	some id, row in rules
 	row.stage == stage
 	row.effect == effect
 	id in in_force
 }
 
 dates contains row.effective_from_ns if {
-	some row in tables.rules.rows
+	some row in rules
 	is_number(row.effective_from_ns)
 }
 
 dates contains row.effective_to_ns if {
-	some row in tables.rules.rows
+	some row in rules
 	is_number(row.effective_to_ns)
 }
 

@@ -8,6 +8,7 @@ package carnet.gdpr
 
 import data.carnet.catalogue
 import data.carnet.constraints
+import data.carnet.exemptions
 import data.carnet.places
 import data.carnet.tables
 
@@ -197,7 +198,7 @@ explained["EU-GDPR-ART46"] := {"message": "gdpr.supplementary_measures", "parame
 #   citations: [C-GDPR-9, C-GDPR-32]
 #   effective_from: "2018-05-25"
 #   effective_to: null
-#   exemptible: true
+#   exemptible: false
 #   severity: medium
 #   owner: privacy
 #   review_by: "2027-05-22"
@@ -229,7 +230,7 @@ explained["EU-GDPR-ART32"] := {
 #   citations: [C-GDPR-44, C-GDPR-45, C-GDPR-46, C-EU-DPF]
 #   effective_from: "2018-05-25"
 #   effective_to: null
-#   exemptible: true
+#   exemptible: false
 #   severity: high
 #   owner: privacy
 #   review_by: "2027-05-22"
@@ -237,6 +238,12 @@ explained["EU-GDPR-ART32"] := {
 passed["EU-GDPR-IMPORTER"] contains i if {
 	some i, runner in input.runners
 	has_basis(places.code_of(runner.jurisdiction), runner.operator.entity)
+}
+
+# Where an exemption stands in for a basis, there is no importer that one could name.
+passed["EU-GDPR-IMPORTER"] contains i if {
+	some i, runner in input.runners
+	exemptions.frees("EU-GDPR-CHV", runner.jurisdiction, blocked["EU-GDPR-CHV"])
 }
 
 has_basis(_, _) if not applies
@@ -270,7 +277,7 @@ explained["EU-GDPR-IMPORTER"] := {
 #   citations: [C-GDPR-9, C-GDPR-32]
 #   effective_from: "2018-05-25"
 #   effective_to: null
-#   exemptible: true
+#   exemptible: false
 #   severity: medium
 #   owner: privacy
 #   review_by: "2027-05-22"

@@ -3,7 +3,8 @@
 # description: |
 #   Each regime yields sets of places; what is permitted is every place less their union. The body is defined only if
 #   every rule in force was evaluated and every rule that decided explains itself: anything missing leaves it undefined,
-#   and undefined is a refusal.
+#   and undefined is a refusal. An organisation's overlay adds to these sets under its own ids, and an exemption takes
+#   its places out of its rule's.
 # scope: package
 package carnet.main
 
@@ -15,11 +16,13 @@ import data.carnet.dsp
 import data.carnet.dualuse
 import data.carnet.ear
 import data.carnet.enduse
+import data.carnet.exemptions
 import data.carnet.exposure
 import data.carnet.gdpr
 import data.carnet.india
 import data.carnet.itar
 import data.carnet.ofac
+import data.carnet.overlays
 import data.carnet.places
 import data.carnet.russia
 import data.carnet.saudi
@@ -45,6 +48,7 @@ evaluated_blocks := object.union_n([
 	sectors.blocked,
 	swiss.blocked,
 	uk.blocked,
+	added(overlays.blocked),
 ])
 
 evaluated_warnings := object.union_n([
@@ -56,12 +60,14 @@ evaluated_warnings := object.union_n([
 	sectors.warned,
 	swiss.warned,
 	uk.warned,
+	added(overlays.warned),
 ])
 
 evaluated_duties := object.union_n([
 	baseline.obliged,
 	constraints.obliged,
 	gdpr.obliged,
+	added(overlays.obliged),
 ])
 
 explained := object.union_n([
@@ -82,11 +88,30 @@ explained := object.union_n([
 	sectors.explained,
 	swiss.explained,
 	uk.explained,
+	{id: words | some id, words in overlays.explained; own(id); told(words)},
 ])
 
+# What an overlay says counts under the ids of its own rules alone, and where it is a set.
+added(sets) := {id: found | some id, found in sets; own(id); is_set(found)}
+
+own(id) if {
+	tables.rules.rows[id].overlay == input.gateway.overlay
+	input.gateway.overlay != ""
+}
+
+# Words that the catalogue of sentences has.
+told(words) if {
+	tables.messages.rows[words.message]
+	is_object(words.parameters)
+	every fix in words.fix {
+		tables.messages.rows[fix]
+	}
+}
+
 blocked := {id: found |
-	some id, found in evaluated_blocks
+	some id, whole in evaluated_blocks
 	id in catalogue.in_force
+	found := whole - exemptions.lifted_from(id)
 	count(found) > 0
 }
 
@@ -145,9 +170,16 @@ duties := {object.union(duty, {"rule": id}) |
 	some duty in found
 }
 
-duty_reasons := [catalogue.reason(id, "oblige", set(), explained[id]) |
+duty_reasons := [catalogue.reason(id, "oblige", set(), object.union(explained[id], {"fix": fixes(id)})) |
 	some id in sort({duty.rule | some duty in duties})
 ]
+
+fixes(id) := array.concat(explained[id].fix, ["carnet.fix.approval"]) if {
+	waiting
+	some duty in duties
+	duty.rule == id
+	duty.type == "approval"
+} else := explained[id].fix
 
 # One duty a type: the strictest, and of equals the first by rule.
 obligations := [object.union(duty, {
@@ -174,9 +206,25 @@ weight(duty) := tables.settings.isolation[duty.value] if {
 	tables.settings.obligations[duty.type].strictest == "isolation"
 }
 
+# Whether other persons must approve the job, and not enough of them have.
+waiting if {
+	some duty in obligations
+	duty.type == "approval"
+	not duty.value <= input.gateway.approvals
+}
+
 default verdict := "deny"
 
-verdict := "permit" if count(permitted) > 0
+verdict := "permit" if {
+	count(permitted) > 0
+	not waiting
+}
+
+# What is permitted then is what would be, once it is approved.
+verdict := "review" if {
+	count(permitted) > 0
+	waiting
+}
 
 rules_evaluated := catalogue.in_force & (object.keys(evaluated_blocks) | (object.keys(evaluated_warnings) | object.keys(evaluated_duties)))
 
@@ -194,6 +242,8 @@ shaped if {
 		input.job.end_user.country,
 		input.job.end_user.parent_country,
 		input.job.end_user.use,
+		input.job.purpose,
+		input.gateway.overlay,
 	] {
 		is_string(word)
 	}
@@ -209,22 +259,35 @@ shaped if {
 		input.job.technology.eu_codes,
 		input.job.technology.licences,
 		input.job.controller.sectors,
+		input.gateway.exemptions,
 	] {
 		is_array(list)
 	}
 	is_number(input.job.data.records)
+	is_number(input.gateway.approvals)
 	is_object(input.gateway.volumes)
 	is_number(input.context.now_ns)
 }
 
 complete if {
 	shaped
+	overlays.known
 	rules_evaluated == catalogue.ids("job", "deny") | (catalogue.ids("job", "warn") | catalogue.ids("job", "oblige"))
 	every id, _ in blocked {
 		explained[id]
 	}
+	every id, row in catalogue.rules {
+		explained_where_added(id, row)
+	}
+	every duty in duties {
+		weight(duty)
+	}
 	count(obligations) == count({duty.type | some duty in duties})
 }
+
+explained_where_added(_, row) if row.overlay == ""
+
+explained_where_added(id, _) if explained[id]
 
 dates := union({
 	baseline.dates,
@@ -234,11 +297,13 @@ dates := union({
 	dualuse.dates,
 	ear.dates,
 	enduse.dates,
+	exemptions.dates,
 	exposure.dates,
 	gdpr.dates,
 	india.dates,
 	itar.dates,
 	ofac.dates,
+	overlays.dates,
 	russia.dates,
 	saudi.dates,
 	sectors.dates,
@@ -261,12 +326,30 @@ unverified_rows := union({
 	india.rows,
 	itar.rows,
 	ofac.rows,
+	overlays.rows,
 	russia.rows,
 	saudi.rows,
 	sectors.rows,
 	swiss.rows,
 	uk.rows,
 })
+
+# Whether a place is permitted, for a region that no rule names by its country.
+opened(place) if place in permitted
+
+opened(place) if {
+	not place in union({found | some found in blocked})
+	places.is_region(place)
+	places.country_of(place) in permitted
+	places.code_of(place) in permitted
+}
+
+# Those without which a place that is permitted would be blocked.
+exemptions_used := {[exemption.id, exemption.rule, exemption.expires_ns] |
+	some exemption in exemptions.matching
+	some place in (exemptions.covered(exemption) & evaluated_blocks[exemption.rule])
+	opened(place)
+}
 
 body := {
 	"schema": "carnet.decision/v1",
@@ -276,6 +359,7 @@ body := {
 	"obligations": obligations,
 	"reasons": array.concat(denials, array.concat(duty_reasons, warnings)),
 	"rules_evaluated": sort(rules_evaluated),
+	"exemptions_used": [{"id": used[0], "rule": used[1], "expires_ns": used[2]} | some used in sort(exemptions_used)],
 	"unverified_rows_used": sort(unverified_rows),
 	"valid_until_ns": valid_until_ns,
 	"revisions": tables.revisions,

@@ -104,7 +104,7 @@ test_every_date_of_a_rule_bounds_the_answer if {
 	}])
 	body := main.body with input as fixtures.machine with data.carnet.tables.rules.rows as rows
 	body.valid_until_ns == fixtures.now + 7
-	(fixtures.now + 7) in catalogue.dates with data.carnet.tables.rules.rows as rows
+	(fixtures.now + 7) in catalogue.dates with input as fixtures.machine with data.carnet.tables.rules.rows as rows
 }
 
 test_duties_merge_to_the_least_and_to_the_greatest if {

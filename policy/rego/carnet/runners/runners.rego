@@ -16,6 +16,7 @@ import data.carnet.gdpr
 import data.carnet.itar
 import data.carnet.main
 import data.carnet.ofac
+import data.carnet.overlays
 import data.carnet.places
 import data.carnet.sectors
 import data.carnet.swiss
@@ -34,28 +35,14 @@ passed := object.union_n([
 	sectors.passed,
 	swiss.passed,
 	uk.passed,
+	main.added(overlays.passed),
 ])
 
 required := catalogue.ids("runner", "deny")
 
 cautions := catalogue.ids("runner", "warn")
 
-place_permitted(place) if {
-	count(place_blocked(place)) == 0
-	place in main.permitted
-}
-
-place_permitted(place) if {
-	count(place_blocked(place)) == 0
-	places.is_region(place)
-	places.country_of(place) in main.permitted
-	places.code_of(place) in main.permitted
-}
-
-place_blocked(place) := {id |
-	some id, found in main.blocked
-	place in found
-}
+place_permitted(place) if main.opened(place)
 
 # Why a place is not permitted: the rules that name it; of its country or code where none names the region itself.
 place_reasons(place) := {id |

@@ -45,7 +45,7 @@ european := {"AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "
 #   citations: [C-FR-HDS]
 #   effective_from: "2018-04-01"
 #   effective_to: null
-#   exemptible: true
+#   exemptible: false
 #   severity: high
 #   owner: sector
 #   review_by: "2027-05-22"
@@ -71,7 +71,7 @@ explained["SEC-HDS"] := {"message": "sectors.certification", "parameters": {"cer
 #   citations: [C-PCI-DSS]
 #   effective_from: "1970-01-01"
 #   effective_to: null
-#   exemptible: true
+#   exemptible: false
 #   severity: high
 #   owner: sector
 #   review_by: "2027-05-22"
@@ -97,7 +97,7 @@ explained["SEC-PCI"] := {"message": "sectors.certification", "parameters": {"cer
 #   citations: [C-US-CJIS]
 #   effective_from: "1970-01-01"
 #   effective_to: null
-#   exemptible: true
+#   exemptible: false
 #   severity: high
 #   owner: sector
 #   review_by: "2027-05-22"

@@ -6,6 +6,7 @@
 package carnet.swiss
 
 import data.carnet.catalogue
+import data.carnet.exemptions
 import data.carnet.gdpr
 import data.carnet.links
 import data.carnet.places
@@ -68,7 +69,7 @@ explained["CH-FADP-ART16"] := {"message": "swiss.no_basis", "parameters": {"perm
 #   citations: [C-CH-FADP-16, C-CH-DPO, C-CH-DPF]
 #   effective_from: "2023-09-01"
 #   effective_to: null
-#   exemptible: true
+#   exemptible: false
 #   severity: high
 #   owner: privacy
 #   review_by: "2027-05-22"
@@ -76,6 +77,12 @@ explained["CH-FADP-ART16"] := {"message": "swiss.no_basis", "parameters": {"perm
 passed["CH-FADP-IMPORTER"] contains i if {
 	some i, runner in input.runners
 	has_basis(places.code_of(runner.jurisdiction), runner.operator.entity)
+}
+
+# Where an exemption stands in for a basis, there is no importer that one could name.
+passed["CH-FADP-IMPORTER"] contains i if {
+	some i, runner in input.runners
+	exemptions.frees("CH-FADP-ART16", runner.jurisdiction, blocked["CH-FADP-ART16"])
 }
 
 has_basis(_, _) if not applies

@@ -7,6 +7,7 @@
 package carnet.uk
 
 import data.carnet.catalogue
+import data.carnet.exemptions
 import data.carnet.gdpr
 import data.carnet.links
 import data.carnet.places
@@ -69,7 +70,7 @@ explained["UK-GDPR-CHV"] := {"message": "uk.no_basis", "parameters": {"permitted
 #   citations: [C-UK-GDPR-44, C-UK-ADQ, C-UK-IDTA]
 #   effective_from: "2021-01-01"
 #   effective_to: null
-#   exemptible: true
+#   exemptible: false
 #   severity: high
 #   owner: privacy
 #   review_by: "2027-05-22"
@@ -77,6 +78,12 @@ explained["UK-GDPR-CHV"] := {"message": "uk.no_basis", "parameters": {"permitted
 passed["UK-GDPR-IMPORTER"] contains i if {
 	some i, runner in input.runners
 	has_basis(places.code_of(runner.jurisdiction), runner.operator.entity)
+}
+
+# Where an exemption stands in for a basis, there is no importer that one could name.
+passed["UK-GDPR-IMPORTER"] contains i if {
+	some i, runner in input.runners
+	exemptions.frees("UK-GDPR-CHV", runner.jurisdiction, blocked["UK-GDPR-CHV"])
 }
 
 has_basis(_, _) if not applies
