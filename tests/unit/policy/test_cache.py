@@ -168,3 +168,52 @@ async def test_stage_2_is_never_kept_and_closing_closes_the_engine() -> None:
     assert (cached.name, cached.version) == ("counting", "1")
     await cached.close()
     assert engine.closed
+
+
+async def test_a_mask_is_asked_once_for_equal_decisions_and_a_failure_is_not_kept() -> None:
+    engine = Engine()
+    cached = CachedPolicy(engine=engine)
+    body = await cached.decide(query_of(now_ns=NOW))
+    engine.down = True
+    with pytest.raises(PolicyEngineUnavailable):
+        await cached.mask(query_of(now_ns=NOW), body)
+    engine.down = False
+    one = await cached.mask(query_of(now_ns=NOW), body)
+    assert await cached.mask(query_of(now_ns=NOW + 1), body) is one
+    assert engine.asked == [NOW, 0, 0]
+    other = await cached.mask(query_of(hospital(constraints={"only": ["DE"]}), now_ns=NOW), body)
+    assert other is not one
+    assert await cached.mask(query_of(now_ns=NOW), replace(body, payload=b"another")) is not one
+    assert engine.asked == [NOW, 0, 0, 0, 0]
+
+
+async def test_a_mask_of_another_revision_is_asked_anew_and_one_that_policy_overtook_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Engine()
+    cached = CachedPolicy(engine=engine)
+    body = await cached.decide(query_of())
+    mask = engine.mask
+
+    async def overtaken(query: JobQuery, found: DecisionBody) -> tuple[MaskRule, ...]:
+        engine.revisions = Revisions(rules="sha256:" + "1" * 64, data=BUNDLE.revisions.data)
+        return await mask(query, found)
+
+    monkeypatch.setattr(engine, "mask", overtaken)
+    await cached.mask(query_of(), body)
+    engine.revisions = BUNDLE.revisions
+    monkeypatch.setattr(engine, "mask", mask)
+    await cached.mask(query_of(), body)
+    await cached.mask(query_of(), body)
+    assert engine.asked[1:] == [0, 0]
+
+
+async def test_masks_are_as_many_as_answers_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "entries_max", 2)
+    engine = Engine()
+    cached = CachedPolicy(engine=engine)
+    body = await cached.decide(query_of())
+    bodies = [replace(body, payload=bytes([n])) for n in range(3)]
+    for each in (*bodies, bodies[0]):
+        await cached.mask(query_of(), each)
+    assert engine.asked[1:] == [0, 0, 0, 0]
