@@ -5,14 +5,18 @@
 - `revisions` are SHA-256 over canonical listings (path and digest of each file, sorted): of the rules, and of the
   tables with all schemas. They stand in every decision.
 - `revision` names the whole; it is the OPA manifest's revision, so an answer from another bundle is told apart.
+- Overlays are put in by `with_overlays`: their rules stand below `carnet/org`, their rows in the tables, and what asks
+  them is generated. Both revisions cover them.
 - A file that is malformed, or a table without a schema, stops the load: there is no half bundle.
 
     bundle = Bundle.load()
+    bundle = bundle.with_overlays([Overlay.read("klinikum", files)])
     bundle.write(folder)          # a bundle directory for `opa run --bundle`
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +25,9 @@ from carnet.core import limits
 from carnet.core.decision import Revisions
 from carnet.core.document import Json, canonical, parse
 from carnet.core.errors import Bug
+from policy import dispatcher, gate, merging
 from policy.catalogue import nanoseconds
+from policy.overlay import Overlay
 from policy.schemas import Schemas
 
 table_bytes_max: Final = 1 * limits.MIB
@@ -95,6 +101,29 @@ class Bundle:
         data |= {f"schema/{name}": canonical(schema) for name, schema in schemas.documents.items()}
         revisions = Revisions(rules=_listing(rules), data=_listing(data))
         return cls(rules=rules, tables=tables, schemas=schemas, revisions=revisions, expires_ns=expires_ns)
+
+    @property
+    def overlays(self) -> tuple[str, ...]:
+        """The names of the overlays that were put in, sorted."""
+        return dispatcher.names(self.rules)
+
+    def with_overlays(self, overlays: Sequence[Overlay]) -> "Bundle":
+        """The same with these put in, each in the place of one of its name. Raises `FieldInvalid` where one is no good.
+
+        Each is checked beside our rules alone, so none can read another one.
+        """
+        rules, tables = self.rules, self.tables
+        for overlay in overlays:
+            alone = {path: text for path, text in self.rules.items() if not path.startswith("carnet/org/")}
+            alone |= overlay.policies
+            alone[dispatcher.PATH] = dispatcher.written(alone)
+            gate.check(alone)
+            gate.check_compiles(alone)
+            rules, tables = merging.rules_with(rules, overlay), merging.tables_with(tables, overlay)
+        rules = {**rules, dispatcher.PATH: dispatcher.written(rules)}
+        for name in merging.TABLES:
+            self.schemas.check(f"data/{name}", tables[name])
+        return Bundle.of(rules=rules, tables=tables, schemas=self.schemas, expires_ns=self.expires_ns)
 
     @property
     def revision(self) -> str:

@@ -65,6 +65,11 @@ def row_of(annotations: Mapping[str, Json], path: list[str]) -> tuple[str, dict[
     return name, row | {"overlay": overlay} | {key: custom[key] for key in _KEPT} | _times(name, custom)
 
 
+def place_of(row: Mapping[str, Json]) -> str:
+    """The name that a rule stands under: blocked, warned, obliged or passed."""
+    return _NAMES[str(row["stage"]), str(row["effect"])]
+
+
 def _add(found: dict[str, Json], annotations: Mapping[str, Json], path: list[str]) -> None:
     try:
         name, row = row_of(annotations, path)
@@ -78,9 +83,10 @@ def _add(found: dict[str, Json], annotations: Mapping[str, Json], path: list[str
 def _times(name: str, custom: Mapping[str, Json]) -> dict[str, Json]:
     days = {"effective_from_ns": custom["effective_from"], "effective_to_ns": custom["effective_to"]}
     try:
+        nanoseconds(str(custom["review_by"]))
         return {key: nanoseconds(day) if isinstance(day, str) else None for key, day in days.items()}
     except ValueError as error:
-        raise FieldInvalid(f"rule {name} begins or ends on a day that is none") from error
+        raise FieldInvalid(f"rule {name} begins, ends or is reviewed on a day that is none") from error
 
 
 def _object(value: Json) -> Mapping[str, Json]:

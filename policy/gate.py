@@ -15,19 +15,18 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import regorus
 
 from carnet.core import limits
 from carnet.core.errors import FieldInvalid
-from policy.bundle import home
 
 policy_bytes_max: Final = 256 * limits.KIB
 nesting_max: Final = 32
 
-_PROFILE: Final = json.loads((home / "profile.json").read_bytes())
+_PROFILE: Final = json.loads((Path(__file__).parent / "profile.json").read_bytes())
 _BUILTINS: Final = frozenset(_PROFILE["builtins"])
 _SYNTAX: Final = frozenset(_PROFILE["syntax"])
 _REFERENCES: Final = frozenset({"Var", "RefDot", "RefBrack"})
@@ -95,6 +94,30 @@ def without_imports(path: str, text: bytes) -> bytes:
     for (start, end), instead in sorted(edits.items(), reverse=True):
         text = text[:start] + instead + text[end:]
     return text
+
+
+def check_compiles(rules: Mapping[str, bytes]) -> None:
+    """Have the engine put rules together as it does before an answer. Raises `FieldInvalid` where it does not."""
+    try:
+        engine = regorus.Engine()
+        engine.set_rego_v0(False)
+        for path, text in rules.items():
+            engine.add_policy(path, without_imports(path, text).decode())
+        engine.eval_query_as_json("true")
+    except FieldInvalid:
+        raise
+    except BaseException as error:  # noqa: BLE001  # a panic of the engine is no Exception
+        lines = [line.strip() for line in str(error).splitlines()]
+        place = next((line.removeprefix("--> ") for line in lines if line.startswith("--> ")), "policy")
+        raise FieldInvalid(f"{place}: {_complaint(error)}", metadata={"field": place.split(":")[0]}) from None
+
+
+def package_of(path: str, text: bytes) -> Name:
+    """The package of a policy or of a test, without `data`. Raises `FieldInvalid`."""
+    module = _read(path, text)
+    if isinstance(module, Refusal):
+        raise FieldInvalid(str(module), metadata={"field": path})
+    return module.package
 
 
 def parsed_rules(path: str, text: bytes) -> list[Node]:
@@ -185,11 +208,15 @@ class _Visit:
 
 
 def _parsed(path: str, text: bytes) -> _Module | Refusal:
+    if PurePosixPath(path).name.endswith("_test.rego"):
+        return _refusal(path, {}, "a test is no policy")
+    return _read(path, text)
+
+
+def _read(path: str, text: bytes) -> _Module | Refusal:
     nowhere: Node = {}
     if len(text) > policy_bytes_max:
         return _refusal(path, nowhere, f"a policy has at most {policy_bytes_max} bytes")
-    if PurePosixPath(path).name.endswith("_test.rego"):
-        return _refusal(path, nowhere, "a test is no policy")
     if _nesting(text) > nesting_max:
         return _refusal(path, nowhere, f"brackets are nested deeper than {nesting_max}")
     try:

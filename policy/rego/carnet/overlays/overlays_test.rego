@@ -61,7 +61,8 @@ judged(said) := answer if {
 		with data.carnet.overlays.warned as warned
 		with data.carnet.overlays.obliged as obliged
 		with data.carnet.overlays.passed as object.get(said, "passed", passed)
-		with data.carnet.overlays.explained as object.get(said, "explained", explained)
+		with data.carnet.overlays.explained as object.get(said, "explained", explained) with data.carnet.overlays.dates as set()
+		with data.carnet.overlays.rows as set()
 }
 
 plain := body if {
