@@ -1,9 +1,10 @@
 """Checking: an overlay held to everything that an overlay must keep, beside the rules that it would stand with.
 
-- What is looked at, in this order: METADATA and roots, the profile, OPA's own strict check, the format, the tests, and
-  that the tests reach every line. What could not be looked at is a finding: nothing passes for want of an OPA.
-- Draft and tests are strangers' programs: OPA runs them without environment, without a built-in that the profile lacks
-  (so nothing is dialled, read or random), in a folder of their own, and not for long.
+- What is looked at, in this order: METADATA, the profile, that it goes with the rules of all, OPA's own strict check,
+  the format, the tests, and that the tests reach every line of its rules.
+- What could not be looked at is a finding: nothing passes for want of an OPA.
+- Draft and tests are strangers' programs: OPA runs them without environment, in a folder of their own, not for long,
+  and without a built-in that the profile lacks, but for a few that tests are written with: nothing is dialled or read.
 - A finding is text for the officer; it names file and line where there is one.
 
     report = check("klinikum", files, base=Bundle.load(), binary=find_opa())
@@ -13,22 +14,28 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from carnet.core.errors import FieldInvalid
 from policy import gate
-from policy.bundle import Bundle
+from policy.bundle import Bundle, home
 from policy.overlay import Overlay
 from policy.profile import capabilities
 
 seconds_max: Final = 60.0
 findings_max: Final = 256
 
-CHECKS: Final = ("metadata", "roots", "profile", "check", "format", "tests", "coverage")
-_OF_OPA: Final = ("check", "format", "tests", "coverage")
+CHECKS: Final = ("metadata", "profile", "roots", "check", "format", "tests", "coverage")
+_OF_OURS: Final = CHECKS[:3]
+_OF_OPA: Final = CHECKS[3:]
+# What tests of overlays are written with, beside the rules: a job and a runner to change.
+_TESTS_MAY: Final = frozenset({"json.patch", "print", "internal.print", "sprintf"})
+_FOR_RULES: Final = "rules.json"
+_FOR_TESTS: Final = "tests.json"
+_FIXTURES: Final = Path("rego/carnet/fixtures/fixtures_test.rego")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,42 +63,51 @@ class Report:
 def check(name: str, files: Mapping[str, bytes], *, base: Bundle, binary: Path | None) -> Report:
     """Look at the files of an overlay. Blocks. Raises nothing that the files could cause."""
     try:
-        whole = base.with_overlays((Overlay.read(name, files),))
+        overlay = Overlay.read(name, files)
     except FieldInvalid as error:
-        return Report(checks=("metadata", "roots"), findings=(_of_field(error),))
-    found = [Finding(check="profile", text=str(refusal)) for refusal in gate.refusals(whole.rules)]
-    looked = CHECKS[: CHECKS.index("check")]
-    if binary is None or found:
-        why = "no OPA was found here" if binary is None else "the rules do not pass the profile"
-        found += [Finding(check=kind, text=f"Not looked at: {why}.") for kind in _OF_OPA]
-        return Report(checks=looked, findings=tuple(found[:findings_max]))
+        return _stopped(("metadata",), [_of_field("metadata", error)], "the overlay can not be read")
+    refused = [Finding(check="profile", text=str(r)) for r in gate.refusals({**base.rules, **overlay.policies})]
+    if refused:
+        return _stopped(_OF_OURS, refused, "the rules do not pass the profile")
+    try:
+        whole = base.with_overlays((overlay,))
+    except FieldInvalid as error:
+        return _stopped(_OF_OURS, [_of_field("roots", error)], "the rules do not go with those of all")
+    if binary is None:
+        return _stopped(_OF_OURS, [], "no OPA was found here")
     with tempfile.TemporaryDirectory(prefix="carnet-policy-") as folder:
-        return _Workshop(Path(folder), binary, whole, files, added=set(whole.rules) - set(base.rules)).report(looked)
+        return _Workshop(Path(folder), binary, whole, overlay).report()
+
+
+def _stopped(checks: tuple[str, ...], findings: list[Finding], why: str) -> Report:
+    missed = [Finding(check=kind, text=f"Not looked at: {why}.") for kind in CHECKS if kind not in checks]
+    return Report(checks=checks, findings=tuple([*findings, *missed][:findings_max]))
 
 
 class _Workshop:
     """A folder with bundle, draft and tests, and an OPA that looks at them."""
 
-    def __init__(
-        self, folder: Path, binary: Path, whole: Bundle, files: Mapping[str, bytes], *, added: set[str]
-    ) -> None:
+    def __init__(self, folder: Path, binary: Path, whole: Bundle, overlay: Overlay) -> None:
         self._folder = folder
         self._binary = binary
-        self._added = added
+        self._added = sorted(overlay.policies)
         whole.write(folder / "bundle")
+        rego = {path: data for path, data in overlay.files.items() if path.endswith(".rego")}
+        fixtures = {_FIXTURES.name: (home / _FIXTURES).read_bytes()}
         self._rules = [str(Path("bundle") / path) for path in sorted(whole.rules)]
-        self._draft = list(self._write("draft", {p: d for p, d in files.items() if p.endswith(".rego")}))
+        self._draft = list(self._write("draft", rego))
         self._tests = [path for path in self._draft if path.endswith("_test.rego")]
+        self._beside = ["bundle/data.json", *self._rules, *self._write("fixtures", fixtures)]
 
-    def report(self, looked: tuple[str, ...]) -> Report:
+    def report(self) -> Report:
         """What OPA finds."""
         if (stated := self._run("capabilities", "--current")) is None or stated.returncode != 0:
-            found = [Finding(check=kind, text="Not looked at: OPA does not answer.") for kind in _OF_OPA]
-            return Report(checks=looked, findings=tuple(found))
-        profile = capabilities(json.loads(stated.stdout))
-        (self._folder / "capabilities.json").write_text(json.dumps(profile))
+            return _stopped(_OF_OURS, [], "OPA does not answer")
+        current = json.loads(stated.stdout)
+        for name, also in ((_FOR_RULES, frozenset[str]()), (_FOR_TESTS, _TESTS_MAY)):
+            (self._folder / name).write_text(json.dumps(capabilities(current, also=also)))
         findings = [
-            *self._complaints("check", "check", "--strict", *_LIMITED, *self._rules),
+            *self._complaints("check", "check", "--strict", "--capabilities", _FOR_RULES, *self._rules),
             *self._complaints("format", "fmt", "--list", "--fail", *self._draft),
         ]
         passed, failures = self._tested()
@@ -116,7 +132,7 @@ class _Workshop:
     def _tested(self) -> tuple[int, list[Finding]]:
         if not self._tests:
             return 0, [Finding(check="tests", text="There are no tests.")]
-        ended = self._run("test", "--format", "json", *_LIMITED, "bundle/data.json", *self._rules, *self._tests)
+        ended = self._run("test", "--format", "json", "--capabilities", _FOR_TESTS, *self._beside, *self._tests)
         results = _parsed(ended.stdout) if ended is not None else None
         if not isinstance(results, list) or ended is None:
             text = "OPA did not come to an end." if ended is None else _shown(ended.stderr.strip() or "OPA refuses it.")
@@ -130,13 +146,13 @@ class _Workshop:
         return len(results) - len(failed), found
 
     def _covered(self) -> list[Finding]:
-        ended = self._run("test", "--coverage", *_LIMITED, "bundle/data.json", *self._rules, *self._tests)
+        ended = self._run("test", "--coverage", "--capabilities", _FOR_TESTS, *self._beside, *self._tests)
         whole = _parsed(ended.stdout) if ended is not None else None
         files = whole.get("files") if isinstance(whole, dict) else None
         if not isinstance(files, dict):
             return [Finding(check="coverage", text="OPA does not say what the tests reached.")]
         found = []
-        for path in sorted(self._added):
+        for path in self._added:
             missed = files.get(str(Path("bundle") / path), {}).get("not_covered") or ()
             found += [f"{path}:{lines['start']['row']}: no test reaches this" for lines in missed]
         return [Finding(check="coverage", text=text) for text in found]
@@ -157,13 +173,9 @@ class _Workshop:
             return None
 
 
-_LIMITED: Final = ("--capabilities", "capabilities.json")
-
-
-def _of_field(error: FieldInvalid) -> Finding:
+def _of_field(kind: str, error: FieldInvalid) -> Finding:
     where = error.metadata.get("field", "")
-    kind = "roots" if error.metadata.get("check") == "roots" else "metadata"
-    return Finding(check=kind, text=f"{where}: {error.text}" if where and where not in error.text else error.text)
+    return Finding(check=kind, text=_shown(f"{where}: {error.text}" if where not in error.text else error.text))
 
 
 def _parsed(text: str) -> Any:
@@ -180,8 +192,3 @@ def _place(result: dict[str, Any]) -> str:
 
 def _shown(text: str) -> str:
     return text[:1024]
-
-
-def rego_of(paths: Iterable[str], *, tests: bool) -> list[str]:
-    """Those of these paths that hold rules, or rules and tests."""
-    return [path for path in sorted(paths) if path.endswith(".rego") and (tests or not path.endswith("_test.rego"))]
