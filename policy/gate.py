@@ -120,6 +120,13 @@ def package_of(path: str, text: bytes) -> Name:
     return module.package
 
 
+def tables_read(path: str, text: bytes) -> set[str]:
+    """The tables that a policy names, by whatever name it imports them. Raises `FieldInvalid`."""
+    whole = parsed_rules(path, without_imports(path, text))
+    named = {_written({kind: node})[:4] for kind, node in nodes(whole) if kind in _REFERENCES}
+    return {name[3] for name in named if name[:3] == _TABLES and len(name) == 4}
+
+
 def parsed_rules(path: str, text: bytes) -> list[Node]:
     """The rules of a policy, parsed. Raises `FieldInvalid`."""
     module = _parsed(path, text)

@@ -2,7 +2,7 @@
 
 - Nothing of ours is ever replaced: a name that we or the law begin an id with is no name for an overlay, and an id that
   is there already is refused.
-- What a rule cites is there, among its own citations or ours.
+- What a rule cites is there, among its own citations or ours; those of another overlay are not its to cite.
 
     tables = tables_with(bundle.tables, overlay)
 """
@@ -35,10 +35,7 @@ def tables_with(tables: Tables, overlay: Overlay) -> Tables:
     _check_name(overlay, others)
     found = {"rules": overlay.rules, "messages": overlay.messages, "citations": overlay.citations}
     merged = {name: dict(sorted({**others[name], **found[name]}.items())) for name in TABLES}
-    for rule, row in overlay.rules.items():
-        cited = row["citations"] if isinstance(row["citations"], list) else []
-        if missing := [str(name) for name in cited if str(name) not in merged["citations"]]:
-            raise FieldInvalid(f"{rule} cites {missing[0]}, which is not there", metadata={"field": rule})
+    _check_citations(overlay, others)
     return {**tables, **{name: {**tables[name], "rows": {**rows}} for name, rows in merged.items()}}
 
 
@@ -49,6 +46,15 @@ def _check_name(overlay: Overlay, others: dict[str, Rows]) -> None:
     taken |= {key.split("-")[1].lower() for key in others["citations"]}
     if overlay.name in taken:
         raise FieldInvalid(f"{overlay.name} is a name of ours, or of a law", metadata={"field": "name"})
+
+
+def _check_citations(overlay: Overlay, others: dict[str, Rows]) -> None:
+    foreign = tuple(f"C-{str(row['overlay']).upper()}-" for row in others["rules"].values() if row["overlay"])
+    known = {name for name in others["citations"] if not name.startswith(foreign)} | overlay.citations.keys()
+    for rule, row in overlay.rules.items():
+        cited = row["citations"] if isinstance(row["citations"], list) else []
+        if missing := [str(name) for name in cited if str(name) not in known]:
+            raise FieldInvalid(f"{rule} cites {missing[0]}, which is not there", metadata={"field": rule})
 
 
 def _rows(table: dict[str, Json]) -> Rows:

@@ -5,6 +5,7 @@
 - It exports `blocked`, `warned`, `obliged`, `passed` and `explained`, each under a rule's id that is written out, and
   `dates` and `rows`. A rule's id starts with `NAME-`, a message's with `NAME.`, a citation's with `C-NAME-`; each
   exported rule has METADATA as ours have, and explains itself. So it can not speak for a rule that is not its own.
+- It reads its own rules, ours and the tables, and nothing of another overlay.
 - `Overlay.read` needs no engine and none of our rules; `Bundle.with_overlays` checks the rest, beside ours.
 
     overlay = Overlay.read("klinikum", files)
@@ -35,6 +36,8 @@ SETS: Final = ("dates", "rows")
 _NAME: Final = re.compile(r"[a-z][a-z0-9]{2,30}")
 _PATH: Final = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\.rego|messages\.json|citations\.json|cases\.json")
 _MAIN: Final = "overlay.rego"
+# The tables that hold rows of every overlay. What of them is an overlay's own, its rules have in the catalogue.
+_SHARED: Final = frozenset({"rules", "messages", "citations"})
 # What stage 2 adds to the parameters of a reason, and what the renderer does.
 _GIVEN: Final = frozenset(
     {"places", "jurisdiction", "operator", "operator_country", "parent_country", "evidence", "isolation"}
@@ -111,6 +114,9 @@ class _Module:
         rules = gate.parsed_rules(path, text)
         package = gate.package_of(path, text)
         _check_package(name, path, package, is_test=False)
+        for table in sorted(gate.tables_read(path, text) & _SHARED):
+            why = f"{path} reads {table}, which may hold what is another organisation's"
+            raise FieldInvalid(why, metadata={"field": path})
         return cls(path=path, text=text.decode(), package=package, rules=rules)
 
     @property

@@ -17,8 +17,8 @@ from tests.differential.questions import Question
 shown_max: Final = 2000
 
 _NAMES: Final = (
-    "verdict", "permitted", "blocked", "obligations", "reasons", "exemptions_used", "unverified_rows_used", "valid_until_ns",
-    "verdicts", "failure",
+    "verdict", "permitted", "blocked", "obligations", "reasons", "exemptions_used", "unverified_rows_used",
+    "valid_until_ns", "verdicts", "failure",
 )  # fmt: skip
 
 
