@@ -63,7 +63,7 @@ class BundleServer:
         self._offer: _Offer | None = None
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
-        self._callers: set[asyncio.StreamWriter] = set()
+        self._callers: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def listen(self, place: str) -> str:
         """Listen on `host:port`, port 0 for a free one; where that is. Raises `FieldInvalid` beyond loopback."""
@@ -83,12 +83,14 @@ class BundleServer:
         """Listen no more, and hang up on who waits."""
         if self._server is not None:
             self._server.close()
-            for writer in tuple(self._callers):
+            for writer in self._callers.values():
                 writer.close()
+            self._changed.set()
+            await asyncio.gather(*(task for task in self._callers if task is not None))
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._callers.add(writer)
+        self._callers[asyncio.current_task()] = writer
         try:
             if len(self._callers) > callers_max:
                 await _say(writer, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -99,7 +101,7 @@ class BundleServer:
         except (TimeoutError, ConnectionError):
             pass  # who does not ask, or does not read, gets nothing
         finally:
-            self._callers.discard(writer)
+            del self._callers[asyncio.current_task()]
             writer.close()
 
     async def _answer(self, request: _Request | None, writer: asyncio.StreamWriter) -> None:

@@ -49,7 +49,7 @@ def event_bytes(decided: Decided, rules: tuple[MaskRule, ...]) -> bytes:
         "requested_by": f"tenants/{record.tenant_id.hex()}",
         "timestamp": timestamp(record.evaluated_ns),
         "metrics": {},
-        "carnet": _ours(decided, result),
+        "carnet": _ours(decided),
     }
     found |= {"input": shown.input} if shown.input is not None else {}
     found |= {"result": shown.result} if shown.result is not None else {}
@@ -63,9 +63,8 @@ def timestamp(time_ns: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-def _ours(decided: Decided, result: Json) -> dict[str, Json]:
+def _ours(decided: Decided) -> dict[str, Json]:
     body, record = decided.body, decided.record
-    exemptions = result.get("exemptions_used", []) if isinstance(result, dict) else []
     return {
         "engine": record.engine,
         "stage": decided.stage,
@@ -75,6 +74,8 @@ def _ours(decided: Decided, result: Json) -> dict[str, Json]:
         "citations": [*sorted({citation for reason in body.reasons for citation in reason.citations})],
         "obligations": [{"type": duty.type, "value": duty.value, "rule": duty.rule} for duty in body.obligations],
         "unverified_rows": [*body.unverified_rows_used],
-        "exemptions_used": exemptions,
+        "exemptions_used": [
+            {"id": used.id, "rule": used.rule, "expires_ns": used.expires_ns} for used in body.exemptions_used
+        ],
         "record": record.digest.hex(),
     }

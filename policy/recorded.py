@@ -10,7 +10,7 @@
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from carnet.core import limits
@@ -68,18 +68,13 @@ def _facts(job: Json) -> JobFacts:
 
 def _gateway(document: Document, raw: Json) -> GatewayFacts:
     screening, volumes = document.text("screening", choices=set(Screening)), document.document("volumes")
-    found = GatewayFacts(
+    return GatewayFacts(
         issuer=UNKNOWN,
         subject=UNKNOWN,
         tenant=UNKNOWN,
         roles=(),
         screening=Screening(screening),
         volumes=tuple(Volume(category=name, records=volumes.integer(name)) for name in sorted(volumes.names())),
-    )
-    if not document.has("overlay"):
-        return found
-    return replace(
-        found,
         overlay=_overlay(raw),
         exemptions=tuple(exemption_of(entry) for entry in document.documents("exemptions")),
         approvals=document.integer("approvals"),

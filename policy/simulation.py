@@ -2,7 +2,8 @@
 
 - Each recorded question is asked twice, at its own time: of the live bundle as it is, and with the draft in it. What
   differs is the draft's doing alone, whatever was live when the decision was made.
-- What would be newly permitted comes first: it is the risk. Then what would be newly denied.
+- What would be newly permitted comes first: it is the risk. Then what would be newly denied. What waits for an approval
+  is not permitted.
 - A job that has not ended is stranded if the draft leaves none of the runners that its decision permitted.
 
     live, draft = Side(engine=now, overlay=""), Side(engine=then, overlay="klinikum")
@@ -12,7 +13,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from carnet.core.decision import DecisionBody, RunnerVerdict
+from carnet.core.decision import DecisionBody, RunnerVerdict, Verdict
 from policy.engine import PolicyEngine
 from policy.recorded import RecordedQuestion, recorded
 from policy.replay import PastDecision
@@ -20,7 +21,10 @@ from policy.replay import PastDecision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One decision as the draft would make it: the verdicts, places and runners that come and go, and its job."""
+    """One decision as the draft would make it: the verdicts, what comes and goes, and its job.
+
+    Duties are `type value`; a place or runner that only an approval would permit is not permitted.
+    """
 
     name: str
     live: str
@@ -29,6 +33,8 @@ class Difference:
     places_gone: tuple[str, ...]
     runners_new: tuple[str, ...]
     runners_gone: tuple[str, ...]
+    duties_new: tuple[str, ...]
+    duties_gone: tuple[str, ...]
     job: str
     stranded: bool
 
@@ -45,7 +51,7 @@ class Difference:
     @property
     def changes(self) -> bool:
         """Whether anything is different at all."""
-        return self.widens or self.narrows or self.live != self.draft
+        return self.widens or self.narrows or self.live != self.draft or bool(self.duties_new or self.duties_gone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +87,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    body: DecisionBody
+    verdict: str
+    places: frozenset[str]
     runners: frozenset[str]
+    duties: frozenset[str]
 
 
 async def compare(past: PastDecision, *, live: Side, draft: Side, job_open: str = "") -> Difference:
@@ -95,12 +103,14 @@ async def compare(past: PastDecision, *, live: Side, draft: Side, job_open: str 
     permitted = {entry.spiffe_id for entry in past.record.shortlist if entry.permitted}
     return Difference(
         name=past.name,
-        live=before.body.verdict.value,
-        draft=after.body.verdict.value,
-        places_new=_without(after.body.permitted, before.body.permitted),
-        places_gone=_without(before.body.permitted, after.body.permitted),
-        runners_new=_without(after.runners, before.runners),
-        runners_gone=_without(before.runners, after.runners),
+        live=before.verdict,
+        draft=after.verdict,
+        places_new=_sorted(after.places - before.places),
+        places_gone=_sorted(before.places - after.places),
+        runners_new=_sorted(after.runners - before.runners),
+        runners_gone=_sorted(before.runners - after.runners),
+        duties_new=_sorted(after.duties - before.duties),
+        duties_gone=_sorted(before.duties - after.duties),
         job=job_open,
         stranded=bool(job_open) and not permitted & after.runners,
     )
@@ -110,12 +120,17 @@ async def _ask(side: Side, question: RecordedQuestion) -> _Answer:
     query = replace(question.query, gateway=replace(question.query.gateway, overlay=side.overlay))
     body = await side.engine.decide(query)
     verdicts = await side.engine.judge(query, question.runners)
-    return _Answer(body=body, runners=frozenset(v.spiffe_id for v in verdicts if _passes(body, v)))
+    return _Answer(
+        verdict=body.verdict.value,
+        places=frozenset(body.permitted if body.verdict is Verdict.PERMIT else ()),
+        runners=frozenset(v.spiffe_id for v in verdicts if _passes(body, v)),
+        duties=frozenset(f"{duty.type} {duty.value}" for duty in body.obligations),
+    )
 
 
 def _passes(body: DecisionBody, verdict: RunnerVerdict) -> bool:
     return verdict.permitted and body.permits(verdict.jurisdiction)
 
 
-def _without(some: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(some) - set(others)))
+def _sorted(found: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(found))

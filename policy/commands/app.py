@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from policy.commands import bundles, evaluate, questions, rules
+from policy.commands import bundles, evaluate, questions, releases, rules, simulate
 
 app = App(name="policy", help="Ask policy what it would say and why, and see, check and test its rules.")
 app.command(evaluate.evaluate, name="eval")
@@ -14,3 +14,7 @@ app.command(rules.show_calendar, name="calendar")
 app.command(bundles.check_rules, name="check")
 app.command(bundles.run_tests, name="test")
 app.command(bundles.write_bundle, name="bundle")
+app.command(simulate.simulate)
+app.command(releases.make_key, name="key")
+app.command(releases.make_release, name="release")
+app.command(releases.verify_release, name="verify")

@@ -71,7 +71,7 @@ def contents(directory: Path) -> dict[Path, bytes]:
 def test_secrets_are_closed_and_nothing_is_left_over(tmp_path: Path) -> None:
     development.build(tmp_path / "pki", now=NOW)
     secret = {"ca.key.pem", "key.pem", "server.key.pem", "decision.key.pem", "log.key.pem", "page.key", "root.key.pem"}
-    secret |= {"signing.key.pem", "client.key.pem", "master.key", "issuer.key.pem", "policy.key.pem"}
+    secret |= {"signing.key.pem", "client.key.pem", "master.key", "issuer.key.pem", "policy.key.pem", "compliance.key"}
     for path in (tmp_path / "pki").rglob("*"):
         mode = stat.S_IMODE(path.stat().st_mode)
         assert not path.name.startswith(".")

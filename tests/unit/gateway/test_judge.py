@@ -101,3 +101,17 @@ async def test_a_re_check_permits_what_both_decisions_permit(
     assert (permit.card_digest, permit.record_digest) == (runner.card.digest, passage.record.digest)
     assert permit.prepare_decision_digest == b"p" * 32
     assert permit.valid_until_ns <= passage.body.valid_until_ns
+
+
+async def test_a_decision_whose_two_stages_are_of_two_revisions_is_none(
+    parties: Parties, judge: Judge, policy: ScriptedPolicy
+) -> None:
+    offers = roster(parties).offers(now_ns=parties.clock())
+    runner = parties.runners["FR"].vetted(parties.pins)
+    again = {"prepared": parse_body(body("FR")), "prepared_digest": b"p" * 32, "manifest_digest": b"m" * 32}
+    assert await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16)), "the control"
+    policy.changes_at = "judge"
+    with pytest.raises(PolicyEngineUnavailable):
+        await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16))
+    with pytest.raises(PolicyEngineUnavailable):
+        await judge.recheck(FACTS, REQUESTER, runner, tenant_id=bytes(16), **again)
