@@ -154,7 +154,8 @@ class _Workshop:
         found = []
         for path in self._added:
             missed = files.get(str(Path("bundle") / path), {}).get("not_covered") or ()
-            found += [f"{path}:{lines['start']['row']}: no test reaches this" for lines in missed]
+            rows = sorted({lines["start"]["row"] for lines in missed})
+            found += [f"{path}:{row}: no test reaches this" for row in rows]
         return [Finding(check="coverage", text=text) for text in found]
 
     def _run(self, *arguments: str) -> "subprocess.CompletedProcess[str] | None":
