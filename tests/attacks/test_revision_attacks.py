@@ -315,6 +315,26 @@ async def test_two_activations_at_once_are_one(play: Play) -> None:
     assert play.leaves().count("policy.activated") == 1
 
 
+async def test_a_shadow_decides_nothing_and_its_differences_are_listed(play: Play) -> None:
+    ada = await play.officer("ada", "policy.author")
+    draft = await play.drafted()
+    assert (await ada.shadow(draft.name, shadow=True)).shadow
+    assert not await play.waits()
+    for _ in range(200):
+        compared, found = await ada.differences(draft.name)
+        if compared:
+            break
+        await asyncio.sleep(0.05)
+    assert [(d.live_verdict, d.shadow_verdict) for d in found] == [("permit", "review")]
+    assert "KLINIKUM-APPROVAL" in found[0].rules
+    # A tenant has one shadow: the next takes its place.
+    other = await play.drafted(REWORDED)
+    await ada.shadow(other.name, shadow=True)
+    assert [revision.shadow async for revision in ada.revisions()] == [True, False]
+    assert not (await ada.shadow(other.name, shadow=False)).shadow
+    assert play.leaves() == ["policy.created", "policy.shadowed"] * 2 + ["policy.shadowed"]
+
+
 async def test_the_same_files_are_the_same_revision_and_another_byte_is_another(play: Play) -> None:
     first, again = await play.drafted(), await play.drafted()
     assert first.name == again.name
