@@ -19,7 +19,7 @@ from policy.bundle import Bundle, home
 from policy.commands.common import moment
 from tests.differential import conformance
 from tests.differential.engines import Both, shown
-from tests.differential.questions import questions
+from tests.differential.questions import BUNDLE, questions
 from tests.differential.rego_mutants import Mutant, Trial, mutants
 
 SCORE_MIN: Final = 0.95
@@ -43,7 +43,7 @@ def main() -> int:
         say(rows(bundle)),
         say(coverage(bundle, opa)),
         say(conforms(Path(os.environ["CARNET_OPA_CASES"]))),
-        say(agreement(bundle, opa, asked.cases)),
+        say(agreement(BUNDLE, opa, asked.cases)),
     ]
     if not asked.no_mutants:
         holds.append(say(mutation(bundle, opa)))

@@ -22,6 +22,7 @@ from carnet.core.runner import RunnerFacts, parse_runner
 from policy.bundle import Bundle, home
 from policy.commands.common import local
 from policy.engine import JobQuery
+from policy.overlay import Overlay
 
 COUNTRIES: Final = [
     "DE", "FR", "NO", "IS", "CH", "GB", "US", "IN", "BR", "JP", "KR", "CA", "CU", "IR", "KP", "UA", "RE", "GP", "NC",
@@ -32,7 +33,8 @@ ENTITIES: Final = ["operator.example", "another.example", "klinikum.example"]
 CODES: Final = ["EAR99", "3A090", "3A090.a", "4A090", "4E091", "5A002.a.1", "3A001.b.4", "9A004", "1C351", "6A005"]
 NUMBERS: Final = [0, 1, 99, 100, 101, 999, 1_000, 1_001, 9_999, 10_000, 10_001, 99_999, 100_000, 1_000_000, 10**12]
 
-BUNDLE: Final = Bundle.load()
+# With the example overlay, so that half of the questions are an organisation's with rules of its own.
+BUNDLE: Final = Bundle.load().with_overlays([Overlay.load(home / "examples" / "overlay")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ POOLS: Final[dict[str, list[Any]]] = {
     "gpus": [0, 1, 8, 1024],
     "now_ns": [_TODAY, _TODAY, _TODAY, *_days()],
     "expires_ns": [1, _TODAY - 1, _TODAY, _TODAY + 1, _TODAY + 86_400 * 10**9, 2**62],
-    "overlay": [""],
+    "overlay": ["", "klinikum"],
     # Half of the rules that an exemption names may not be lifted by one.
     "rule": [*(rule.id for rule in BUNDLE.catalogue()), *_EXEMPTIBLE * 4, "EU-UNHEARD-OF"],
     "places": [*PLACES, "IN", "SG", "US"],
