@@ -34,8 +34,8 @@ from carnet.policyofficer import PolicyOfficer
 from carnet.wire import parse_entry
 from gateway import dispatch, exemptions
 from gateway.storage import policychanges
-from tests.fixtures.inprocess import ruled
 from tests.fixtures.malicious_gateway import running
+from tests.fixtures.officers import office
 from tests.fixtures.parties import TEMPLATE, Cage, Parties, facts, nothing, work
 
 RULE = "EU-GDPR-CHV"
@@ -144,7 +144,7 @@ def wanted(**changes: Any) -> Wanted:
 async def play(parties: Parties, tmp_path: Path) -> AsyncIterator[Play]:
     parties.mint()
     async with AsyncExitStack() as stack:
-        gateway = await stack.enter_async_context(ruled(parties, tmp_path / "gateway"))
+        gateway = (await stack.enter_async_context(office(parties, tmp_path))).gateway
         client = await stack.enter_async_context(Client(parties.context(gateway.addresses.enterprise)))
         american = parties.runners["US"]
         agent = running(parties, american, gateway.addresses.runner, Cage(), tmp_path / "runner")

@@ -36,8 +36,8 @@ from gateway.app import Gateway
 from gateway.storage.store import SqliteStore
 from policy.engines.current import CurrentPolicy
 from tests.fixtures import drafts
-from tests.fixtures.inprocess import ruled
 from tests.fixtures.malicious_gateway import running
+from tests.fixtures.officers import office
 from tests.fixtures.parties import Cage, Parties, facts, nothing, work
 
 pytestmark = pytest.mark.opa
@@ -102,7 +102,7 @@ async def play(parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     parties.mint()
     drafts.remember(monkeypatch)
     async with AsyncExitStack() as stack:
-        gateway = await stack.enter_async_context(ruled(parties, tmp_path / "gateway"))
+        gateway = (await stack.enter_async_context(office(parties, tmp_path))).gateway
         yield Play(parties=parties, gateway=gateway, state=tmp_path / "gateway", stack=stack)
 
 
@@ -154,7 +154,7 @@ async def test_after_a_restart_the_same_bundle_is_live(parties: Parties, tmp_pat
     bundles = []
     for _ in range(2):
         async with AsyncExitStack() as stack:
-            gateway = await stack.enter_async_context(ruled(parties, tmp_path / "gateway"))
+            gateway = (await stack.enter_async_context(office(parties, tmp_path))).gateway
             play = Play(parties=parties, gateway=gateway, state=tmp_path / "gateway", stack=stack)
             if not bundles:
                 await play.active()
