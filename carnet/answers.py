@@ -59,7 +59,12 @@ class Prepared:
     @property
     def denied(self) -> bool:
         """Whether policy permits the job nowhere."""
-        return self.decided.body.verdict is not Verdict.PERMIT
+        return self.decided.body.verdict is Verdict.DENY
+
+    @property
+    def waits(self) -> bool:
+        """Whether other persons must approve the job before it may run."""
+        return self.decided.body.verdict is Verdict.REVIEW
 
 
 class Denied(PolicyDenied):

@@ -4,6 +4,7 @@
 - The client checks alone what it builds on: the decision's signature and digest, every candidate's chain, status and
   key, each place against the decision and against its own list. It wraps the key only for runners that passed.
 - `submit` seals on disk first and sends after; what was accepted is proven by a leaf of the audit log.
+- A job that must be approved first is sealed for nobody; `add_recipients` wraps its key once others have approved it.
 - Logs and results are opened only from a runner that is among the recipients, under a grant of the pinned gateway, and
   `result` verifies the whole receipt before it hands out a byte.
 - Async only. Every unary call has a deadline. Errors are those of `carnet.core.errors`.
@@ -44,9 +45,10 @@ from carnet.candidates import check_candidate, check_own_key
 from carnet.checkpoints import SeenLog
 from carnet.context import Context
 from carnet.core import limits
-from carnet.core.decision import check_record, check_usable, recipients_max
+from carnet.core.decision import check_record, check_submittable, recipients_max
 from carnet.core.envelope import result_key
 from carnet.core.errors import (
+    ApprovalRequired,
     GatewayUnavailable,
     NoCapacity,
     PeerError,
@@ -110,15 +112,16 @@ class Client:
         assert self._channel is not None
         await self._channel.close()
 
-    async def prepare(self, facts: bytes, *, explain: Collection[str] = ()) -> Prepared:
+    async def prepare(self, facts: bytes, *, job: str = "", explain: Collection[str] = ()) -> Prepared:
         """Ask where the job may run, and vet the runners that are offered. Sends no payload.
 
-        Of the runners in `explain` (by SPIFFE id) policy's own answer comes along, whatever else is in their way.
+        `job` names one of these facts that was handed in before: its approvals count. Of the runners in `explain` (by
+        SPIFFE id) policy's own answer comes along, whatever else is in their way.
         """
         parsed, seen = parse_facts(facts), self._seen.size
         async with calling():
             response = await self._jobs.PrepareJob(
-                jobs_pb2.PrepareJobRequest(facts=facts, explain=explain),
+                jobs_pb2.PrepareJobRequest(facts=facts, job=job, explain=explain),
                 timeout=unary_seconds,
                 metadata=self._metadata(),
             )
@@ -132,14 +135,17 @@ class Client:
         return Prepared(facts=parsed, decided=decided, runners=runners, rejected=(*rejected, *refused))
 
     async def seal(self, work: Work, prepared: Prepared) -> SealedJob:
-        """Seal the job on disk, for as many vetted runners as the decision allows. Raises `Denied` or `NoCapacity`."""
+        """Seal the job on disk, for as many vetted runners as the decision allows. Raises `Denied` or `NoCapacity`.
+
+        For nobody, where it must be approved first.
+        """
         if prepared.denied:
             raise Denied(prepared)
-        check_usable(prepared.decided.body, now_ns=self._clock())
-        if not prepared.runners:
+        check_submittable(prepared.decided.body, now_ns=self._clock())
+        if not prepared.runners and not prepared.waits:
             raise NoCapacity(metadata={"rejected": str(len(prepared.rejected))})
         assert self._keys is not None
-        runners = prepared.runners[: recipients_max(prepared.decided.body.obligations)]
+        runners = () if prepared.waits else prepared.runners[: recipients_max(prepared.decided.body.obligations)]
         return await asyncio.to_thread(
             seal,
             work,
@@ -223,7 +229,7 @@ class Client:
         return Outcome(name=name, receipt=reader.verified, receipt_file=receipt_file, results=results)
 
     async def run(self, work: Work, *, observe: Observer | None = None, directory: Path | None = None) -> Outcome:
-        """Prepare, seal, submit, wait, fetch, verify; add recipients where the list is used up.
+        """Prepare, seal, submit, wait, fetch, verify; add recipients where the list is used up, or once it is approved.
 
         Raises `Denied`, `NoCapacity`, or what stopped the job.
         """
@@ -283,14 +289,39 @@ class Client:
         async with calling():
             return summary_of(await self._jobs.CancelJob(request, timeout=unary_seconds, metadata=self._metadata()))
 
+    async def approve(self, name: str, *, manifest_digest: bytes = b"") -> JobSummary:
+        """Say as another person that a job may run; it is the job of the manifest that was looked at.
+
+        Raises `RoleRequired`, `SecondPersonRequired`, `JobNotWaiting`, or `StatementInvalid` for another manifest.
+        """
+        written = await self.written(name)
+        if manifest_digest and manifest_digest != written.manifest.digest:
+            raise StatementInvalid("The job has another manifest than the one that was looked at.")
+        request = jobs_pb2.ApproveJobRequest(
+            name=name, manifest_digest=written.manifest.digest, request_id=str(uuid.uuid4())
+        )
+        async with calling():
+            return summary_of(await self._jobs.ApproveJob(request, timeout=unary_seconds, metadata=self._metadata()))
+
+    async def refuse(self, name: str) -> JobSummary:
+        """Say as another person that a job may not run. Raises like `approve`."""
+        request = jobs_pb2.RefuseJobRequest(name=name, request_id=str(uuid.uuid4()))
+        async with calling():
+            return summary_of(await self._jobs.RefuseJob(request, timeout=unary_seconds, metadata=self._metadata()))
+
     async def add_recipients(self, name: str) -> JobSummary:
-        """Wrap a waiting job for more runners; any replica of the client can. Raises `Denied` or `NoCapacity`."""
+        """Wrap a waiting job for more runners; any replica of the client can.
+
+        Raises `Denied`, `NoCapacity`, or `ApprovalRequired` where not enough persons have approved it.
+        """
         job = await self._job(name)
         written = self._written(job, name)
         _check_facts(job.facts, written.manifest)
-        prepared = await self.prepare(job.facts)
+        prepared = await self.prepare(job.facts, job=name)
         if prepared.denied:
             raise Denied(prepared)
+        if prepared.waits:
+            raise ApprovalRequired
         addition = await asyncio.to_thread(
             add,
             written,

@@ -110,7 +110,10 @@ def seal(
     directory: Path,
     now_ns: int,
 ) -> SealedJob:
-    """Seal a job for these runners, which the caller has vetted. Blocks: call it in a thread."""
+    """Seal a job for these runners, which the caller has vetted. Blocks: call it in a thread.
+
+    For nobody, where the job must be approved first: its root is then in the self-wrap alone.
+    """
     job_id = secrets.token_bytes(16)
     folder = directory / job_id.hex()
     folder.mkdir(parents=True, mode=0o700)
@@ -234,7 +237,7 @@ def _manifest(
     template_digest: bytes,
     now_ns: int,
 ) -> Manifest:
-    open_until = min(runner.key.open_until_ns for runner in runners)
+    latest_ns = now_ns + limits.manifest_seconds_max * 10**9
     return Manifest(
         payload=b"",
         version=VERSION,
@@ -243,7 +246,7 @@ def _manifest(
         tenant_id=tenant_id,
         nonce=secrets.token_bytes(16),
         created_ns=now_ns,
-        not_after_ns=min(now_ns + limits.manifest_seconds_max * 10**9, open_until),
+        not_after_ns=min([latest_ns, *(runner.key.open_until_ns for runner in runners)]),
         facts_digest=facts.digest,
         decision_digest=decided.record.digest,
         image=facts.image,

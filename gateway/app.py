@@ -3,9 +3,9 @@
     gateway = await Gateway.start(config)
     await gateway.serve(stop)
 
-Order of start: policy (signed, kept, offered to an OPA that fetches it), store, sweep of what was never accepted,
-dispatch, listeners. A part that does not come up stops the start with its error; nothing listens before everything that
-it needs is there.
+Order of start: store, policy (with every active overlay; signed, kept, offered to an OPA that fetches it), sweep of
+what was never accepted, dispatch, listeners. A part that does not come up stops the start with its error; nothing
+listens before everything that it needs is there.
 """
 
 import asyncio
@@ -26,14 +26,17 @@ from carnet.core.decision import Reason
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import SERVER_OPTIONS, read_private_key, read_secret, server_credentials
-from gateway import deliveries, dispatch, intake, offering, preparing, retention, returns
+from gateway import deliveries, dispatch, intake, offering, preparing, recipients, retention, returns
+from gateway.approvals import Approvals
 from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
 from gateway.bundleserver import BundleServer
+from gateway.composition import Composition
 from gateway.config import GatewayConfig, Listener, Policy
 from gateway.decisionlog import DecisionLog
 from gateway.decisions import Decisions
 from gateway.decisions import Parts as DecisionParts
+from gateway.exemptions import Exemptions
 from gateway.gate import Admission, Gate, Revocations
 from gateway.health import SERVICE_NAME, Health
 from gateway.identity import EnterpriseAdmission, RunnerAdmission
@@ -45,11 +48,15 @@ from gateway.ledger import Ledger
 from gateway.lives import Lives
 from gateway.metrics import Metrics
 from gateway.pages import PageTokens
-from gateway.preparing import Preparing
+from gateway.policies import Parts as PolicyParts
+from gateway.policies import Policies
 from gateway.publishing import Publishing, bundle_of
-from gateway.recipients import Recipients
+from gateway.revisions import Parts as RevisionParts
+from gateway.revisions import Revisions
 from gateway.roster import Roster
 from gateway.runners import Runners
+from gateway.shadow import Shadow
+from gateway.standing import Standing
 from gateway.storage import queries
 from gateway.storage.blobs import BlobStore
 from gateway.storage.bundles import BundleStore
@@ -59,9 +66,10 @@ from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys, day_of
 from gateway.tidying import Tidying
 from gateway.tokens import IssuerConfig, TokenJudge
+from policy.bundle import Bundle
 from policy.engine import PolicyEngine
 from policy.engines.cache import CachedPolicy
-from policy.engines.choice import chosen
+from policy.engines.choice import chosen, find_opa
 from policy.engines.current import CurrentPolicy
 from policy.rendering import Renderer, Sentence
 from policy.signing import PolicyKey
@@ -129,6 +137,11 @@ class _Parts:
     decisions: DecisionLog
     ledger: Ledger
     key_sets: KeySets
+    exemptions: Exemptions
+    standing: Standing
+    composition: Composition
+    shadow: Shadow
+    revisions: Revisions
     bells: Bells
     metrics: Metrics
     lives: Lives
@@ -146,11 +159,7 @@ class _Parts:
         config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         bundles, server = BundleStore(config.state / "bundles"), BundleServer()
         key = PolicyKey.from_pem(read_private_key(config.keys.policy))
-        policy = await _policy(config.policy, bundles, Publishing(bundles, key, server, clock=clock))
-        _log.info("policy bundle", revision=policy.bundle.revision, keyid=key.keyid)
-        stack.push_async_callback(policy.close)
-        engine = await _engine(config.policy, policy)
-        stack.push_async_callback(engine.close)
+        base = await bundle_of(config.policy.bundle, config.policy.keys, bundles)
         health = Health()
         store = await SqliteStore.open(
             config.state / "gateway.db",
@@ -159,6 +168,13 @@ class _Parts:
             failed=lambda: health.fail("the store has stopped"),
         )
         stack.push_async_callback(store.close)
+        composition = Composition(store, base)
+        publishing = Publishing(bundles, key, server, clock=clock)
+        policy = await _policy(config.policy, await composition.restore(), publishing)
+        _log.info("policy bundle", revision=policy.bundle.revision, keyid=key.keyid)
+        stack.push_async_callback(policy.close)
+        engine = await _engine(config.policy, policy)
+        stack.push_async_callback(engine.close)
         blobs = BlobStore(config.state / "blobs")
         stack.callback(blobs.close)
         await blobs.sweep(await store.read(queries.job_keys))
@@ -169,6 +185,21 @@ class _Parts:
             engine, pins, days=config.decisions.days, tenant_days=config.decisions.tenant_days, clock=clock
         )
         lives = Lives(store, bells, metrics, clock=clock)
+        exemptions = Exemptions(store, live=lambda: policy.bundle, quorum=config.exemptions.quorum, clock=clock)
+        standing = Standing(store, exemptions, overlay_of=composition.overlay_of)
+        shadow = Shadow(store, composition, metrics)
+        await shadow.start()
+        stack.push_async_callback(shadow.close)
+        revisions = Revisions(
+            RevisionParts(
+                store=store,
+                policy=policy,
+                composition=composition,
+                shadow=shadow,
+                opa=config.policy.opa or find_opa(),
+                clock=clock,
+            )
+        )
         loop = dispatch.Dispatch(
             offering.Parts(
                 store=store,
@@ -176,6 +207,7 @@ class _Parts:
                 wraps=wraps,
                 blobs=blobs,
                 roster=roster,
+                standing=standing,
                 judge=judge,
                 decisions=decisions,
                 signer=signer,
@@ -198,6 +230,11 @@ class _Parts:
             decisions=decisions,
             ledger=Ledger(store, policy.bundle, clock=clock),
             key_sets=await KeySets.load(store),
+            exemptions=exemptions,
+            standing=standing,
+            composition=composition,
+            shadow=shadow,
+            revisions=revisions,
             bells=bells,
             metrics=metrics,
             lives=lives,
@@ -220,6 +257,8 @@ class _Parts:
                 blobs=self.blobs,
                 wraps=self.wraps,
                 ledger=self.ledger,
+                standing=self.standing,
+                exemptions=self.exemptions,
                 judge=self.judge,
                 pins=self.pins,
                 key_sets=self.key_sets,
@@ -234,12 +273,14 @@ class _Parts:
         server = self._server(admission)
         name = Jobs(
             self.store,
-            Preparing(
+            preparing.Preparing(
                 preparing.Parts(
                     store=self.store,
                     roster=self.roster,
                     judge=self.judge,
                     ledger=self.ledger,
+                    standing=self.standing,
+                    shadow=self.shadow,
                     metrics=self.metrics,
                     decisions=self.decisions,
                     in_words=self._in_words,
@@ -247,14 +288,39 @@ class _Parts:
                 )
             ),
             taken,
-            Recipients(self.lives, self.wraps, self.ledger, self.key_sets, self.pins, clock=self.clock),
+            recipients.Recipients(
+                recipients.Parts(
+                    store=self.store,
+                    lives=self.lives,
+                    wraps=self.wraps,
+                    ledger=self.ledger,
+                    key_sets=self.key_sets,
+                    standing=self.standing,
+                    exemptions=self.exemptions,
+                    judge=self.judge,
+                    pins=self.pins,
+                    clock=self.clock,
+                )
+            ),
+            Approvals(self.store, self.lives, clock=self.clock),
             home,
             self.lives,
             pages=pages,
             clock=self.clock,
         ).register(server)
         officers = Decisions(DecisionParts(store=self.store, log=self.log, bundles=self.bundles, pages=pages))
-        names = (name, officers.register(server))
+        changes = Policies(
+            PolicyParts(
+                store=self.store,
+                policy=self.policy,
+                composition=self.composition,
+                revisions=self.revisions,
+                exemptions=self.exemptions,
+                pages=pages,
+                clock=self.clock,
+            )
+        )
+        names = (name, officers.register(server), changes.register(server))
         roots = tuple(root for tenant in self.pins.tenants for root in tenant.roots)
         return await self._listen(server, config.enterprise, roots, names=names, reflect=config.reflection)
 
@@ -364,9 +430,8 @@ class _Parts:
         return TokenJudge((issuer,), audience=config.tokens.audience, clock=self.clock)
 
 
-async def _policy(config: Policy, bundles: BundleStore, publishing: Publishing) -> CurrentPolicy:
+async def _policy(config: Policy, bundle: Bundle, publishing: Publishing) -> CurrentPolicy:
     starter = chosen(config.engine, url=config.url, binary=config.opa)
-    bundle = await bundle_of(config.bundle, config.keys, bundles)
     return await CurrentPolicy.open(starter, bundle=bundle, publish=publishing.publish)
 
 

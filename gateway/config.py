@@ -6,6 +6,7 @@
     [keys]         decision, log, page, policy (paths) [policy]    engine, url or opa (a binary), bundle, keys, serve
     [tokens]       audience, issuer, jwks (a file or an https URL)
     [metrics]      listen                              [lease]     seconds (10 to 60)
+    [exemptions]   quorum (1 to 8)
     [decisions]    days, and days by tenant id in [decisions.tenants]
 
 Secrets are paths, never values. Listeners are on loopback unless they say otherwise.
@@ -97,6 +98,12 @@ class Lease(Section):
     seconds: int = Field(default=limits.lease_seconds, ge=limits.lease_seconds_min, le=limits.lease_seconds)
 
 
+class Exemptions(Section):
+    """How many persons, beside who asked for it, an exemption takes."""
+
+    quorum: int = Field(default=2, ge=1, le=limits.approval_quorum_max)
+
+
 Days = Annotated[int, Field(ge=1, le=limits.decision_days_max)]
 TenantName = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
@@ -129,6 +136,7 @@ class GatewayConfig(BaseSettings):
     tokens: Tokens
     metrics: Metrics = Field(default_factory=Metrics)
     lease: Lease = Field(default_factory=Lease)
+    exemptions: Exemptions = Field(default_factory=Exemptions)
     decisions: Decisions = Field(default_factory=Decisions)
     reflection: bool = False
 

@@ -200,7 +200,9 @@ class Deliveries:
 
     async def _step(self, key: JobKey, event: Event, operation: Operation, fence: Fence, **digests: bytes) -> None:
         try:
-            await self._parts.lives.step(key, event, operations=(operation,), fence=fence, leaf="", **digests)
+            await self._parts.lives.step(
+                key, event, operations=(operation,), entries=(), fence=fence, leaf="", **digests
+            )
         except IllegalTransition:
             raise LeaseLost from None  # the job ended, or went on, between the first look and the lock
 

@@ -22,7 +22,7 @@ from carnet.core.decision import (
     Reason,
     Verdict,
     check_record,
-    check_usable,
+    check_submittable,
     recipients_max,
 )
 from carnet.core.errors import (
@@ -43,6 +43,7 @@ from carnet.verdict import Decided, check_tenant
 from carnet.wire import audit_entry, logged_to_proto, signed_from_proto, signed_to_bytes
 from gateway import validation
 from gateway.auditlog import AuditLog
+from gateway.exemptions import Exemptions, granted_of
 from gateway.identity import Caller
 from gateway.judge import Judge, NoPlaceLeft
 from gateway.keysets import KeySets
@@ -50,11 +51,12 @@ from gateway.leaves import leaf_of
 from gateway.ledger import Ledger
 from gateway.messages import job_message
 from gateway.openings import Openings
-from gateway.preparing import requester_of
 from gateway.requests import remember_request
+from gateway.standing import Standing
 from gateway.status import Denied, Violation
 from gateway.storage.blobs import BlobStore, Payload, Upload
-from gateway.storage.operations import Batch, CountVolumes, InsertJob, InsertWraps
+from gateway.storage.operations import Batch, CountVolumes, InsertJob, InsertWraps, Operation
+from gateway.storage.policyrecords import StoredExemption
 from gateway.storage.records import JobDocuments, JobKey, NewEntry, NewEvent, SealedWrap, StoredJob
 from gateway.storage.store import Store
 from gateway.storage.wraps import WrapKeys, day_of
@@ -76,6 +78,8 @@ class Parts:
     blobs: BlobStore
     wraps: WrapKeys
     ledger: Ledger
+    standing: Standing
+    exemptions: Exemptions
     judge: Judge
     pins: Pins
     key_sets: KeySets
@@ -95,6 +99,14 @@ class _Opening:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """What the job is accepted with: what policy hears of who handed it in, and the exemptions that are held for it."""
+
+    requester: GatewayFacts
+    exemptions: tuple[StoredExemption, ...]
+
+
 class Intake:
     """Takes jobs in, for one gateway process."""
 
@@ -112,10 +124,14 @@ class Intake:
         key = JobKey(tenant_id=caller.tenant_id, job_id=opening.job_id)
         shortlist = [entry.spiffe_id for entry in opening.decided.record.shortlist if entry.permitted]
 
+        def told(volumes: tuple[Volume, ...]) -> GatewayFacts:
+            return self._parts.standing.told(caller, volumes=volumes, exemptions=tuple(map(granted_of, held)))
+
         async def weigh(volumes: tuple[Volume, ...]) -> None:
-            await self._weigh(opening, requester_of(caller, volumes=volumes))
+            await self._weigh(opening, told(volumes))
 
         async with (
+            self._parts.exemptions.holding(key, opening.decided.body) as held,
             self._parts.ledger.holding(key, opening.facts, shortlist, weigh) as volumes,
             self._parts.blobs.upload() as upload,
         ):
@@ -123,8 +139,8 @@ class Intake:
             written = self._open_trailer(caller, trailer)
             await self._parts.key_sets.note(written.key_set)
             self._check_manifest(opening, written.manifest, wraps=len(trailer.wraps))
-            requester = requester_of(caller, volumes=volumes)
-            return await whole(self._keep(caller, opening, requester, trailer, written, upload))
+            standing = _Standing(requester=told(volumes), exemptions=held)
+            return await whole(self._keep(caller, opening, standing, trailer, written, upload))
 
     async def _weigh(self, opening: _Opening, requester: GatewayFacts) -> None:
         try:
@@ -136,7 +152,7 @@ class Intake:
         self,
         caller: Caller,
         opening: _Opening,
-        requester: GatewayFacts,
+        standing: _Standing,
         trailer: pb.SubmitJobRequest.Trailer,
         written: Written,
         upload: Upload,
@@ -148,7 +164,7 @@ class Intake:
             segments = await upload.publish(payload, written.manifest.objects)
             try:
                 _check_sealed([segment.size for segment in segments], written.manifest)
-                return await self._accept(caller, opening, requester, trailer, written)
+                return await self._accept(caller, opening, standing, trailer, written)
             except CarnetError:
                 stored = await self._stored(key)
                 if stored is None or stored.manifest_digest != digest:
@@ -159,10 +175,10 @@ class Intake:
         opened = self._openings.of(header)
         facts, decided = opened.facts, opened.decided
         check_tenant(decided, caller.tenant_id)
-        if decided.body.verdict is not Verdict.PERMIT:
+        if decided.body.verdict is Verdict.DENY:
             raise Denied("The decision does not permit this job.", violations=self._violations(decided.body))
         check_record(decided.record, decided.body, facts_digest=facts.digest, now_ns=self._parts.clock())
-        check_usable(decided.body, now_ns=self._parts.clock())
+        check_submittable(decided.body, now_ns=self._parts.clock())
         return _Opening(
             job_id=header.job_id,
             facts=facts,
@@ -206,13 +222,14 @@ class Intake:
         self,
         caller: Caller,
         opening: _Opening,
-        requester: GatewayFacts,
+        standing: _Standing,
         trailer: pb.SubmitJobRequest.Trailer,
         written: Written,
     ) -> pb.SubmitJobResponse:
         manifest, now_ns = written.manifest, self._parts.clock()
         key = JobKey(tenant_id=caller.tenant_id, job_id=opening.job_id)
-        life, _ = advance(_new_life(manifest), Accepted(), now_ns=now_ns)
+        waits = opening.decided.body.verdict is Verdict.REVIEW
+        life, _ = advance(_new_life(manifest), Accepted(approval=waits), now_ns=now_ns)
         job = StoredJob(
             key=key,
             manifest_digest=manifest.digest,
@@ -226,7 +243,7 @@ class Intake:
             manifest=signed_to_bytes(signed_from_proto(trailer.manifest)),
             tenant_key_set=signed_to_bytes(signed_from_proto(trailer.tenant_key_set)),
             self_wrap=trailer.self_wrap,
-            requester=requester.document(),
+            requester=standing.requester.document(),
         )
         sealed = await asyncio.to_thread(self._seal_wraps, key, manifest, tuple(trailer.wraps), now_ns)
         entry = audit_entry(
@@ -244,9 +261,12 @@ class Intake:
                     remember_request(caller, opening.request_id, manifest.job_id + manifest.digest, now_ns=now_ns),
                     InsertJob(job=job, documents=documents, events=(NewEvent.of("accepted", life, time_ns=now_ns),)),
                     InsertWraps(key=key, wraps=sealed),
-                    *self._counted(key, opening.facts, manifest),
+                    *self._counted(key, opening.facts, manifest, standing),
                 ),
-                entries=(NewEntry(kind=entry.kind, data=entry.to_bytes(), key=key),),
+                entries=(
+                    NewEntry(kind=entry.kind, data=entry.to_bytes(), key=key),
+                    *self._parts.exemptions.leaves(key, standing.exemptions),
+                ),
             )
         )
         if not answer.applied:
@@ -254,9 +274,10 @@ class Intake:
         self._parts.adopt(answer.jobs[0])
         return pb.SubmitJobResponse(job=job_message(answer.jobs[0]), accepted=logged_to_proto(answer.logged[0]))
 
-    def _counted(self, key: JobKey, facts: JobFacts, manifest: Manifest) -> tuple[CountVolumes, ...]:
+    def _counted(self, key: JobKey, facts: JobFacts, manifest: Manifest, standing: _Standing) -> tuple[Operation, ...]:
+        used = self._parts.exemptions.counted(key, standing.exemptions)
         volumes = self._parts.ledger.volumes_of(facts, [recipient.spiffe_id for recipient in manifest.recipients])
-        return (CountVolumes(key=key, volumes=volumes),) if volumes else ()
+        return (CountVolumes(key=key, volumes=volumes), *used) if volumes else used
 
     async def _accepted_before(self, key: JobKey) -> pb.SubmitJobResponse:
         job = await self._stored(key)
@@ -316,7 +337,12 @@ def _check_sealed(sizes: list[int], manifest: Manifest) -> None:
 
 def _check_recipients(manifest: Manifest, record: DecisionRecord, body: DecisionBody, *, wraps: int) -> None:
     permitted = {(e.spiffe_id, e.jurisdiction) for e in record.shortlist if e.permitted}
-    if not manifest.recipients or len(manifest.recipients) != wraps:
+    # Keys are wrapped once others have approved: till then nobody could open the job, whatever happened here.
+    if (body.verdict is Verdict.REVIEW) == bool(manifest.recipients):
+        raise FactsMismatch(
+            "A job has no recipients exactly when it must be approved first.", metadata={"field": "recipients"}
+        )
+    if len(manifest.recipients) != wraps:
         raise FieldInvalid("There must be one wrap for each recipient.", metadata={"field": "wraps"})
     if len(manifest.recipients) > recipients_max(body.obligations):
         raise FactsMismatch("The job has more recipients than the decision allows.", metadata={"field": "recipients"})
@@ -324,7 +350,7 @@ def _check_recipients(manifest: Manifest, record: DecisionRecord, body: Decision
         if (recipient.spiffe_id, recipient.jurisdiction) not in permitted:
             raise FactsMismatch("A recipient is not permitted by the decision.", metadata={"field": "recipients"})
     # What is in `permitted` is in no rule's blocked set: only regions need the longer question.
-    if not all(body.permits(place) for place in set(manifest.allowed_jurisdictions).difference(body.permitted)):
+    if not all(body.lists(place) for place in set(manifest.allowed_jurisdictions).difference(body.permitted)):
         raise FactsMismatch(
             "The manifest allows a place that the decision does not.", metadata={"field": "allowed_jurisdictions"}
         )

@@ -11,6 +11,7 @@ from carnet.core.lifecycle import CancelAsked
 from carnet.v1 import jobs_pb2 as pb
 from carnet.v1.jobs_pb2_grpc import JobsServicer, add_JobsServicer_to_server
 from gateway import validation
+from gateway.approvals import Approvals
 from gateway.identity import Caller, caller
 from gateway.intake import Intake
 from gateway.lives import Lives
@@ -37,6 +38,7 @@ class Jobs(JobsServicer):
         preparing: Preparing,
         intake: Intake,
         recipients: Recipients,
+        approvals: Approvals,
         returns: Returns,
         lives: Lives,
         *,
@@ -45,6 +47,7 @@ class Jobs(JobsServicer):
     ) -> None:
         self._store = store
         self._recipients = recipients
+        self._approvals = approvals
         self._clock = clock
         self._preparing = preparing
         self._intake = intake
@@ -127,6 +130,22 @@ class Jobs(JobsServicer):
         validation.check(request)
         job = await self._own(caller(), request.name)
         await self._recipients.add(caller(), job, request)
+        return job_message(await self._own(caller(), request.name))
+
+    async def ApproveJob(self, request: pb.ApproveJobRequest, context: Any) -> pb.Job:  # noqa: ARG002, N802
+        """Another person's word for a job that waits for it."""
+        validation.check(request)
+        job = await self._own(caller(), request.name)
+        await self._approvals.approve(
+            caller(), job, manifest_digest=request.manifest_digest, request_id=request.request_id
+        )
+        return job_message(await self._own(caller(), request.name))
+
+    async def RefuseJob(self, request: pb.RefuseJobRequest, context: Any) -> pb.Job:  # noqa: ARG002, N802
+        """Another person's word against it."""
+        validation.check(request)
+        job = await self._own(caller(), request.name)
+        await self._approvals.refuse(caller(), job, request_id=request.request_id)
         return job_message(await self._own(caller(), request.name))
 
     async def _own(self, who: Caller, name: str) -> StoredJob:

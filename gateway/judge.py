@@ -126,9 +126,15 @@ class Judge:
         )
 
     async def weigh(self, facts: JobFacts, requester: GatewayFacts, *, prepared: DecisionBody) -> DecisionBody:
-        """Stage 1 of now, for a job that is handed in. Raises `NoPlaceLeft` where both bodies permit no place."""
+        """Stage 1 of now, for a job that is handed in. Raises `NoPlaceLeft` where both bodies permit no place.
+
+        For a job that is to be approved first: where both would permit none.
+        """
         body = await self._engine.decide(JobQuery(facts=facts, gateway=requester, now_ns=self._clock()))
-        if body.verdict is not Verdict.PERMIT or not narrow(prepared, body):
+        waits = prepared.verdict is Verdict.REVIEW
+        if waits and not any(body.lists(place) for place in prepared.permitted):
+            raise NoPlaceLeft(body)
+        if not waits and (body.verdict is not Verdict.PERMIT or not narrow(prepared, body)):
             raise NoPlaceLeft(body)
         return body
 

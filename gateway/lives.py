@@ -111,21 +111,24 @@ class Lives:
         event: Event,
         *,
         operations: Iterable[Operation] = (),
+        entries: Iterable[NewEntry] = (),
         fence: Fence | None = None,
         leaf: str = "",
         **digests: bytes,
     ) -> Written:
         """One event in a job's life, durable on return. Raises `IllegalTransition`, or what the fence raises.
 
-        Where the operations remember a request that was done before, nothing is done: `applied` is False.
+        The event's own leaf comes first (`leaf` names another kind of it), then an outcome, then `entries`. Where the
+        operations remember a request that was done before, nothing is done: `applied` is False.
         """
-        return await whole(self._step(key, event, tuple(operations), fence, leaf, digests))
+        return await whole(self._step(key, event, tuple(operations), tuple(entries), fence, leaf, digests))
 
     async def _step(
         self,
         key: JobKey,
         event: Event,
         operations: tuple[Operation, ...],
+        entries: tuple[NewEntry, ...],
         fence: Fence | None,
         leaf: str,
         digests: dict[str, bytes],
@@ -139,13 +142,13 @@ class Lives:
             held = life.runner and not life.state.terminal and before.life.attempt == life.attempt
             after = replace(before, life=life, updated_ns=now_ns, lease=before.lease if held else None)
             kind = kind_of(event)
-            entry = _entry(before, effects, kind=leaf or f"job.{kind}", time_ns=now_ns, digests=digests)
+            leaves = _leaves(before, effects, kind=f"job.{kind}", leaf=leaf, time_ns=now_ns, digests=digests)
             drops = [DeleteWraps(key=key) for effect in effects if isinstance(effect, DropWraps)]
             happened = NewEvent.of(kind, life, time_ns=now_ns)
             if isinstance(event, AttemptLost):
                 happened = replace(happened, reason=event.reason)
             update = UpdateJob(job=after, events=(happened,))
-            written = await self._write(key, Batch(operations=(update, *operations, *drops), entries=(entry,)))
+            written = await self._write(key, Batch(operations=(update, *operations, *drops), entries=leaves + entries))
             if not written.applied:
                 return written
             self._see(written.jobs[0])
@@ -157,17 +160,27 @@ class Lives:
         return written
 
     async def amend(
-        self, key: JobKey, change: Callable[[StoredJob], tuple[StoredJob, tuple[Operation, ...]]]
+        self,
+        key: JobKey,
+        change: Callable[[StoredJob], tuple[StoredJob, tuple[Operation, ...]]],
+        *,
+        leaf: str = "",
+        **digests: bytes,
     ) -> StoredJob:
         """Change a job's row without an event (a lease): `change` is called under the lock, and may raise."""
-        return await whole(self._amend(key, change))
+        return await whole(self._amend(key, change, leaf, digests))
 
     async def _amend(
-        self, key: JobKey, change: Callable[[StoredJob], tuple[StoredJob, tuple[Operation, ...]]]
+        self,
+        key: JobKey,
+        change: Callable[[StoredJob], tuple[StoredJob, tuple[Operation, ...]]],
+        leaf: str,
+        digests: dict[str, bytes],
     ) -> StoredJob:
         async with self._lock(key):
             job, operations = change(self._job(key))
-            written = await self._write(key, Batch(operations=(UpdateJob(job=job), *operations)))
+            entries = (_entry(job, kind=leaf, time_ns=self._clock(), digests=digests),) if leaf else ()
+            written = await self._write(key, Batch(operations=(UpdateJob(job=job), *operations), entries=entries))
             self._see(written.jobs[0])
             return written.jobs[0]
 
@@ -240,11 +253,15 @@ def kind_of(event: Event) -> str:
     return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
 
 
-def _entry(
-    job: StoredJob, effects: tuple[Effect, ...], *, kind: str, time_ns: int, digests: dict[str, bytes]
-) -> NewEntry:
-    if any(isinstance(effect, LogOutcome) for effect in effects):
-        kind = "job.outcome"
+def _leaves(
+    job: StoredJob, effects: tuple[Effect, ...], *, kind: str, leaf: str, time_ns: int, digests: dict[str, bytes]
+) -> tuple[NewEntry, ...]:
+    outcome = ("job.outcome",) if any(isinstance(effect, LogOutcome) for effect in effects) else ()
+    kinds = (*([leaf] if leaf else []), *outcome) or (kind,)
+    return tuple(_entry(job, kind=name, time_ns=time_ns, digests=digests) for name in kinds)
+
+
+def _entry(job: StoredJob, *, kind: str, time_ns: int, digests: dict[str, bytes]) -> NewEntry:
     entry = audit_entry(
         kind,
         time_ns=time_ns,

@@ -16,6 +16,9 @@ class Metrics:
         self.refused_results = Counter(
             "carnet_refused_results", "Results refused for a lost lease.", registry=self.registry
         )
+        self.shadowed = Counter(
+            "carnet_shadowed", "Decisions for a shadow: compared, failed, dropped.", ["how"], registry=self.registry
+        )
         self.runners = Gauge("carnet_runners", "Runners attached now.", registry=self.registry)
         self.task_failures = Counter("carnet_task_failures", "Tasks that failed at root.", registry=self.registry)
 

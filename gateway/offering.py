@@ -29,6 +29,7 @@ from gateway.lives import Dossier, Fence, Lives
 from gateway.messages import offer_message
 from gateway.metrics import Metrics
 from gateway.roster import Presence, Roster
+from gateway.standing import Standing
 from gateway.storage.blobs import BlobStore
 from gateway.storage.decisionlog import Stage
 from gateway.storage.operations import InsertAttempt, InsertDecision, Operation
@@ -46,6 +47,7 @@ class Parts:
     wraps: WrapKeys
     blobs: BlobStore
     roster: Roster
+    standing: Standing
     judge: Judge
     decisions: DecisionLog
     signer: Signer
@@ -117,7 +119,7 @@ class Offering:
         prepared = dossier.prepared_for(kid)
         return await self._parts.judge.recheck(
             dossier.facts,
-            dossier.requester,
+            await self._parts.standing.now(job.key, dossier.requester),
             presence.runner,
             prepared=prepared.body,
             prepared_digest=prepared.digest,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from carnet.core.decision import Effect, Reason
+from carnet.core.errors import FactsMismatch, NotFound
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.core.placement import Rejection
 from carnet.v1 import jobs_pb2 as pb
@@ -20,13 +21,15 @@ from gateway.decisionlog import DecisionLog
 from gateway.identity import Caller
 from gateway.judge import Judge, Judgement, stored_decision
 from gateway.ledger import Ledger
+from gateway.messages import job_key
 from gateway.metrics import Metrics
 from gateway.roster import Roster
+from gateway.shadow import Shadow
+from gateway.standing import Standing
 from gateway.storage.decisionlog import Stage
 from gateway.storage.operations import Batch, InsertDecision
-from gateway.storage.records import NewEntry
+from gateway.storage.records import JobKey, NewEntry
 from gateway.storage.store import Store
-from policy.engine import GatewayFacts, Screening, Volume
 from policy.rendering import Sentence
 
 
@@ -38,6 +41,8 @@ class Parts:
     roster: Roster
     judge: Judge
     ledger: Ledger
+    standing: Standing
+    shadow: Shadow
     metrics: Metrics
     decisions: DecisionLog
     in_words: Callable[[Reason], Sentence]
@@ -54,15 +59,18 @@ class Preparing:
         """Where may this job run, and on whom."""
         validation.check(request)
         facts = parse_facts(request.facts)
+        job = await self._waiting(caller, request.job, facts) if request.job else None
+        volumes = await self._parts.ledger.sent(caller.tenant_id, facts)
         judgement = await self._parts.judge.prepare(
             facts,
-            requester_of(caller, volumes=await self._parts.ledger.sent(caller.tenant_id, facts)),
+            await self._parts.standing.of(caller, volumes=volumes, job=job),
             self._parts.roster.offers(now_ns=self._parts.clock()),
             tenant_id=caller.tenant_id,
             explain=tuple(request.explain),
         )
         self._parts.metrics.decisions.labels(judgement.body.verdict).inc()
         logged = await self._log_decision(judgement, facts)
+        self._parts.shadow.compare(caller.tenant_id, judgement.query, judgement.body, judgement.record.digest)
         return pb.PrepareJobResponse(
             decision=pb.Decision(
                 record=signed_to_proto(judgement.signed),
@@ -92,6 +100,16 @@ class Preparing:
     def _denial(self, reason: Reason) -> pb.RuleDenial:
         words = self._parts.in_words(reason)
         return pb.RuleDenial(rule=reason.rule, text=words.text, citations=reason.citations, fix=words.fix)
+
+    async def _waiting(self, caller: Caller, name: str, facts: JobFacts) -> JobKey:
+        """The job whose approvals count: the caller's own, of these very facts. Another one's is not there."""
+        key = job_key(name)
+        documents = await self._parts.store.documents(key) if key.tenant_id == caller.tenant_id else None
+        if documents is None:
+            raise NotFound
+        if documents.facts != facts.payload:
+            raise FactsMismatch("The job is of other facts.", metadata={"field": "job"})
+        return key
 
     async def _log_decision(self, judgement: Judgement, facts: JobFacts) -> Logged:
         record = judgement.record
@@ -123,15 +141,3 @@ class Preparing:
             if presence is not None and presence.runner.card.digest == match.offer.card.digest:
                 found.append(candidate_of(presence.runner.presented, price_micro_usd=match.price_micro_usd))
         return found
-
-
-def requester_of(caller: Caller, *, volumes: tuple[Volume, ...] = ()) -> GatewayFacts:
-    """What the gateway tells policy of a caller and what they sent. Nobody is screened here, and decisions say so."""
-    return GatewayFacts(
-        issuer=caller.issuer,
-        subject=caller.subject,
-        tenant=caller.tenant_id.hex(),
-        roles=tuple(sorted(caller.roles)),
-        screening=Screening.OFF,
-        volumes=volumes,
-    )

@@ -3,70 +3,119 @@
 - The addendum is signed by a client of the tenant, under a key set that is no older than any that was seen and is
   stored with it; it names the one before it (the first names the manifest), and stays within the places that the
   manifest allows.
-- It names a fresh decision about the very facts of the job; every recipient is on that decision's short list.
+- It names a fresh decision about the very facts of the job; every recipient is on that decision's short list. Approvals
+  that it rests on must be this very job's.
+- What it would add to the ledger is weighed under the tenant's lock like a new submission, and exemptions that it used
+  are counted: a job that waited for its approval had no runner to be weighed with before.
 - A key that was listed before is refused: no recipient is tried twice under the same key.
 - Wraps go the way of the first ones: sealed under the day's key, apart from everything.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from carnet.authorship import Written, open_written
-from carnet.core.decision import check_record, check_usable, recipients_max
-from carnet.core.errors import FactsMismatch, FieldInvalid, IllegalTransition, JobNotWaiting
+from carnet.core.decision import approvals_needed, check_record, check_usable, recipients_max
+from carnet.core.errors import ApprovalRequired, FactsMismatch, FieldInvalid, IllegalTransition, JobNotWaiting
 from carnet.core.job import Addendum, JobState
 from carnet.core.lifecycle import Contender, RecipientsAdded
 from carnet.pins import Pins
 from carnet.v1 import jobs_pb2 as pb
 from carnet.verdict import Decided, check_tenant, open_decision
 from carnet.wire import signed_from_bytes, signed_from_proto, signed_to_bytes
+from gateway.exemptions import Exemptions
 from gateway.identity import Caller
+from gateway.judge import Judge
 from gateway.keysets import KeySets
 from gateway.ledger import Ledger
 from gateway.lives import Dossier, Lives
 from gateway.requests import remember_request
-from gateway.storage.operations import CountVolumes, InsertAddendum, InsertWraps
+from gateway.standing import Standing
+from gateway.storage import policyqueries
+from gateway.storage.operations import CountVolumes, InsertAddendum, InsertWraps, Operation
+from gateway.storage.policyoperations import SetRequester
+from gateway.storage.policyrecords import StoredExemption
 from gateway.storage.records import SealedWrap, StoredJob
+from gateway.storage.store import Store
 from gateway.storage.wraps import WrapKeys, day_of
+from policy.engine import Volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What additions work with; joined in app.py."""
+
+    store: Store
+    lives: Lives
+    wraps: WrapKeys
+    ledger: Ledger
+    key_sets: KeySets
+    standing: Standing
+    exemptions: Exemptions
+    judge: Judge
+    pins: Pins
+    clock: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Addition:
+    """An addendum that was found good, with the decision that it names and the job as it was."""
+
+    job: StoredJob
+    dossier: Dossier
+    addendum: Addendum
+    decided: Decided
+
+    @property
+    def runners(self) -> list[str]:
+        return [recipient.spiffe_id for recipient in self.addendum.recipients]
 
 
 class Recipients:
     """Takes addenda in, for one gateway process."""
 
-    def __init__(
-        self,
-        lives: Lives,
-        wraps: WrapKeys,
-        ledger: Ledger,
-        key_sets: KeySets,
-        pins: Pins,
-        *,
-        clock: Callable[[], int],
-    ) -> None:
-        self._lives = lives
-        self._key_sets = key_sets
-        self._ledger = ledger
-        self._wraps = wraps
-        self._pins = pins
-        self._clock = clock
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def add(self, caller: Caller, job: StoredJob, request: pb.AddRecipientsRequest) -> None:
-        """Add recipients. Raises what is wrong with the addendum, or `JobNotWaiting`."""
+        """Add recipients. Raises what is wrong with the addendum, `ApprovalRequired`, or `JobNotWaiting`."""
         _check_waits(job)
-        dossier = await self._lives.dossier(job)
+        dossier = await self._parts.lives.dossier(job)
         written = self._open(caller, dossier, request)
-        await self._key_sets.note(written.key_set)
+        await self._parts.key_sets.note(written.key_set)
         addendum = written.addenda[-1]
         decided = self._decide(caller, dossier, addendum, request)
         _check_recipients(addendum, decided, job, wraps=len(request.wraps))
-        now_ns = self._clock()
+        if approvals_needed(decided.body.obligations) > await self._parts.store.read(policyqueries.approvals, job.key):
+            raise ApprovalRequired
+        addition = _Addition(job=job, dossier=dossier, addendum=addendum, decided=decided)
+        async with self._parts.exemptions.holding(job.key, decided.body) as held:
+
+            async def weigh(volumes: tuple[Volume, ...]) -> None:
+                told = await self._parts.standing.now(job.key, dossier.requester, held=held)
+                told = replace(told, volumes=volumes)
+                await self._parts.judge.weigh(dossier.facts, told, prepared=decided.body)
+
+            async with self._parts.ledger.holding(job.key, dossier.facts, addition.runners, weigh) as volumes:
+                await self._keep(caller, addition, request, volumes, held)
+
+    async def _keep(
+        self,
+        caller: Caller,
+        addition: _Addition,
+        request: pb.AddRecipientsRequest,
+        volumes: tuple[Volume, ...],
+        held: tuple[StoredExemption, ...],
+    ) -> None:
+        job, addendum, now_ns = addition.job, addition.addendum, self._parts.clock()
         sealed = await asyncio.to_thread(self._seal, job, addendum, tuple(request.wraps), now_ns)
         signed = signed_from_proto(request.addendum)
         contenders = tuple(
             Contender(spiffe_id=r.spiffe_id, jurisdiction=r.jurisdiction, kid=r.kid) for r in addendum.recipients
         )
         try:
-            await self._lives.step(
+            await self._parts.lives.step(
                 job.key,
                 RecipientsAdded(contenders=contenders),
                 operations=(
@@ -77,17 +126,27 @@ class Recipients:
                         tenant_key_set=signed_to_bytes(signed_from_proto(request.tenant_key_set)),
                     ),
                     InsertWraps(key=job.key, wraps=sealed),
-                    CountVolumes(
-                        key=job.key,
-                        volumes=self._ledger.volumes_of(dossier.facts, [r.spiffe_id for r in addendum.recipients]),
-                    ),
+                    *self._counted(addition, volumes),
+                    *self._parts.exemptions.counted(job.key, held),
                     remember_request(caller, request.request_id, signed.payload, now_ns=now_ns),
                 ),
+                entries=self._parts.exemptions.leaves(job.key, held),
                 addendum=addendum.digest,
                 decision=addendum.decision_digest,
             )
         except IllegalTransition:
             raise JobNotWaiting from None
+
+    def _counted(self, addition: _Addition, volumes: tuple[Volume, ...]) -> tuple[Operation, ...]:
+        counted = self._parts.ledger.volumes_of(addition.dossier.facts, addition.runners)
+        if not counted:
+            return ()
+        # The sums that this addition was weighed with are those that its checks at dispatch hear.
+        requester = replace(addition.dossier.requester, volumes=volumes)
+        return (
+            CountVolumes(key=addition.job.key, volumes=counted),
+            SetRequester(key=addition.job.key, requester=requester.document()),
+        )
 
     def _open(self, caller: Caller, dossier: Dossier, request: pb.AddRecipientsRequest) -> Written:
         before = tuple(signed_from_bytes(data) for data in dossier.documents.addenda)
@@ -95,16 +154,16 @@ class Recipients:
             signed_from_proto(request.tenant_key_set),
             signed_from_bytes(dossier.documents.manifest),
             (*before, signed_from_proto(request.addendum)),
-            tenants=(self._pins.tenant(caller.tenant_id),),
-            sequence_seen=self._key_sets.seen(caller.tenant_id),
-            now_ns=self._clock(),
+            tenants=(self._parts.pins.tenant(caller.tenant_id),),
+            sequence_seen=self._parts.key_sets.seen(caller.tenant_id),
+            now_ns=self._parts.clock(),
         )
 
     def _decide(
         self, caller: Caller, dossier: Dossier, addendum: Addendum, request: pb.AddRecipientsRequest
     ) -> Decided:
-        now_ns = self._clock()
-        decided = open_decision(pb.Decision(record=request.decision, body=request.body), pins=self._pins.gateway)
+        now_ns = self._parts.clock()
+        decided = open_decision(pb.Decision(record=request.decision, body=request.body), pins=self._parts.pins.gateway)
         check_tenant(decided, caller.tenant_id)
         _check_named(addendum, decided)
         check_record(decided.record, decided.body, facts_digest=dossier.facts.digest, now_ns=now_ns)
@@ -116,7 +175,7 @@ class Recipients:
     ) -> tuple[SealedWrap, ...]:
         day = day_of(now_ns)
         return tuple(
-            self._wraps.seal(job.key, wrap, kid=recipient.kid, day=day)
+            self._parts.wraps.seal(job.key, wrap, kid=recipient.kid, day=day)
             for recipient, wrap in zip(addendum.recipients, wraps, strict=True)
         )
 

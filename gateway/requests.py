@@ -7,12 +7,17 @@ from gateway.identity import Caller
 from gateway.storage.operations import RememberRequest
 
 
-def remember_request(caller: Caller, request_id: str, body: bytes, *, now_ns: int) -> RememberRequest:
-    """The operation that remembers a request, for the batch that does it. `request_id` is a UUID."""
+def remember_request(
+    caller: Caller, request_id: str, body: bytes, *, now_ns: int, response: bytes = b""
+) -> RememberRequest:
+    """The operation that remembers a request, for the batch that does it. `request_id` is a UUID.
+
+    `response` is what the same request is told that comes again.
+    """
     return RememberRequest(
         tenant_id=caller.tenant_id,
         request_id=uuid.UUID(request_id).bytes,
         body_digest=hashlib.sha256(body).digest(),
-        response=b"",
+        response=response,
         created_ns=now_ns,
     )

@@ -27,9 +27,11 @@ _log = structlog.get_logger(__name__)
 _BY_REASON: Final[dict[str, grpc.StatusCode]] = {
     "POLICY_DENIED": grpc.StatusCode.PERMISSION_DENIED,
     "ROLE_REQUIRED": grpc.StatusCode.PERMISSION_DENIED,
+    "SECOND_PERSON_REQUIRED": grpc.StatusCode.PERMISSION_DENIED,
     "NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "REQUEST_ID_REUSED": grpc.StatusCode.ALREADY_EXISTS,
     "JOB_ID_TAKEN": grpc.StatusCode.ALREADY_EXISTS,
+    "OVERLAY_TAKEN": grpc.StatusCode.ALREADY_EXISTS,
     "LEASE_LOST": grpc.StatusCode.ABORTED,
     "ETAG_MISMATCH": grpc.StatusCode.ABORTED,
     "POLICY_REVISION_CHANGED": grpc.StatusCode.ABORTED,

@@ -12,7 +12,6 @@
     bundle = Bundle.load().with_overlays([overlay])
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from typing import Final
 from carnet.core import limits
 from carnet.core.document import Json, parse
 from carnet.core.errors import FieldInvalid
+from carnet.core.overlay import overlay_digest
 from policy import gate, metadata
 from policy.catalogue import place_of, row_of
 
@@ -91,9 +91,8 @@ class Overlay:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 over the name and a listing of the files, 32 bytes."""
-        lines = [f"{hashlib.sha256(data).hexdigest()}  {path}\n" for path, data in self.files.items()]
-        return hashlib.sha256(f"{self.name}\n{''.join(lines)}".encode()).digest()
+        """SHA-256 over the name and a listing of the files, 32 bytes: the name of the revision."""
+        return overlay_digest(self.name, self.files)
 
     @property
     def policies(self) -> dict[str, bytes]:

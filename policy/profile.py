@@ -13,10 +13,15 @@ from carnet.core.errors import Bug
 from policy.bundle import home
 
 
-def capabilities(current: Json, *, table: Path = home / "profile.json") -> dict[str, Json]:
-    """OPA capabilities, cut from `opa capabilities --current` to the profile. Raises `Bug` where they do not fit."""
+def capabilities(
+    current: Json, *, table: Path = home / "profile.json", also: frozenset[str] = frozenset()
+) -> dict[str, Json]:
+    """OPA capabilities, cut from `opa capabilities --current` to the profile. Raises `Bug` where they do not fit.
+
+    `also` are built-ins that tests may use, and rules may not.
+    """
     profile = json.loads(table.read_bytes())
-    allowed = set(profile["builtins"])
+    allowed = set(profile["builtins"]) | also
     builtins = current.get("builtins") if isinstance(current, dict) else None
     if not isinstance(builtins, list):
         raise Bug(detail="the engine states no built-ins")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HINTS: Final = {
     JobState.NEEDS_RECIPIENTS: "no listed runner is left: `carnet job recipients NAME` adds more, or cancel it",
-    JobState.AWAITING_APPROVAL: "it waits for a second person's approval",
+    JobState.AWAITING_APPROVAL: "it waits for another person: `carnet job approve NAME`, or `refuse`",
 }
 
 Mend = Callable[[str], Awaitable[object]]

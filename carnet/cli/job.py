@@ -23,6 +23,7 @@ from carnet.cli.output import (
     when,
 )
 from carnet.cli.preparing import chosen_facts
+from carnet.core.errors import FieldInvalid
 
 if TYPE_CHECKING:
     from carnet.answers import JobSummary
@@ -210,6 +211,55 @@ async def recipients(
 
 
 @app.command
+async def approve(
+    name: str,
+    /,
+    *,
+    manifest: str | None = None,
+    output: Annotated[ListFormat, Parameter(name=["--output", "-o"])] = "table",
+    options: Options = DEFAULT,
+) -> int:
+    """Say that a job which awaits approval may run. It takes the role job.approver, and another person than its owner.
+
+    Parameters
+    ----------
+    name
+        the job's name, or its id alone
+    manifest
+        the manifest digest that was looked at (64 hex digits); a job with another one is not approved
+    output
+        table, json or name
+    """
+    async with connected(options) as client:
+        job = await client.approve(job_name(name, options), manifest_digest=_digest(manifest))
+    show_summary(job, output)
+    return ExitCode.OK
+
+
+@app.command
+async def refuse(
+    name: str,
+    /,
+    *,
+    output: Annotated[ListFormat, Parameter(name=["--output", "-o"])] = "table",
+    options: Options = DEFAULT,
+) -> int:
+    """Say that a job which awaits approval may not run: that is its end.
+
+    Parameters
+    ----------
+    name
+        the job's name, or its id alone
+    output
+        table, json or name
+    """
+    async with connected(options) as client:
+        job = await client.refuse(job_name(name, options))
+    show_summary(job, output)
+    return ExitCode.OK
+
+
+@app.command
 async def cancel(
     name: str,
     /,
@@ -230,6 +280,16 @@ async def cancel(
         job = await client.cancel(job_name(name, options))
     show_summary(job, output)
     return ExitCode.OK
+
+
+def _digest(text: str | None) -> bytes:
+    try:
+        found = bytes.fromhex(text or "")
+    except ValueError:
+        found = b"?"
+    if len(found) not in (0, 32):
+        raise FieldInvalid("--manifest is 64 hex digits.", metadata={"field": "manifest"})
+    return found
 
 
 async def _newest(client: "Client", limit: int) -> "AsyncIterator[JobSummary]":

@@ -45,6 +45,15 @@ def tell_denial(prepared: "Prepared", *, facts: Path | None) -> None:
         say(step)
 
 
+def tell_waiting(prepared: "Prepared") -> None:
+    """On stderr: that other persons must approve the job first, by which rules, and where it would be permitted."""
+    from carnet.cli.decided import decision_lines
+
+    for line in decision_lines(prepared.decided.body):
+        say(line.text, style=line.style)
+    say("it is sealed for nobody until then: no runner could open it")
+
+
 def next_steps(facts: Path | None) -> tuple[str, ...]:
     """Commands that lead on from a denial."""
     shown = str(facts) if facts else "facts.json"

@@ -20,7 +20,7 @@ from carnet.cli.follow import follow
 from carnet.cli.homecoming import Homecoming
 from carnet.cli.options import DEFAULT, Options, connected
 from carnet.cli.output import codes, say, warn
-from carnet.cli.preparing import chosen_facts, refuse_nobody, tell_denial
+from carnet.cli.preparing import chosen_facts, refuse_nobody, tell_denial, tell_waiting
 from carnet.core.errors import CarnetError, FieldInvalid, Unavailable
 from carnet.core.job import JobState
 
@@ -107,6 +107,9 @@ async def _sealed(client: "Client", work: "Work", facts: Path | None) -> "Sealed
     if prepared.denied:
         tell_denial(prepared, facts=facts)
         return None
+    if prepared.waits:
+        tell_waiting(prepared)
+        return await client.seal(work, prepared)
     if not prepared.runners:
         refuse_nobody(prepared)
     say(f"permitted in {codes(prepared.decided.body.permitted)}")

@@ -20,7 +20,7 @@ from typing import Final
 
 from carnet.core import limits
 from carnet.core.document import Document, parse
-from carnet.core.errors import FieldInvalid, PolicyDenied, StatementInvalid
+from carnet.core.errors import ApprovalRequired, FieldInvalid, PolicyDenied, StatementInvalid
 from carnet.core.facts import check_jurisdiction, country_of
 from carnet.core.runner import Isolation
 
@@ -142,8 +142,10 @@ class DecisionBody:
 
     def permits(self, jurisdiction: str) -> bool:
         """Whether a place is permitted. A region that a rule blocked by name does not follow its country."""
-        if self.verdict is not Verdict.PERMIT:
-            return False
+        return self.verdict is Verdict.PERMIT and self.lists(jurisdiction)
+
+    def lists(self, jurisdiction: str) -> bool:
+        """Whether a place is permitted, or would be once the job is approved."""
         if any(jurisdiction in places for _, places in self.blocked):
             return False
         return jurisdiction in self.permitted or country_of(jurisdiction) in self.permitted
@@ -250,6 +252,23 @@ def check_usable(body: DecisionBody, *, now_ns: int) -> None:
         raise PolicyDenied("The decision is no longer valid; prepare the job again.")
 
 
+def check_submittable(body: DecisionBody, *, now_ns: int) -> None:
+    """Raise `PolicyDenied` unless a new job may be handed in: to run now, or to wait for its approval.
+
+    A permission that rests on approvals is another job's: `ApprovalRequired`.
+    """
+    if body.verdict is not Verdict.REVIEW:
+        check_usable(body, now_ns=now_ns)
+        if approvals_needed(body.obligations):
+            raise ApprovalRequired("The decision is of a job that was approved; this one was not.")
+        return
+    check_obligations(body.obligations)
+    if not body.permitted or not approvals_needed(body.obligations):
+        raise PolicyDenied("The decision says nothing that could be approved.", metadata={"verdict": body.verdict})
+    if now_ns >= body.valid_until_ns:
+        raise PolicyDenied("The decision is no longer valid; prepare the job again.")
+
+
 def check_obligations(obligations: tuple[Obligation, ...]) -> None:
     """Raise `PolicyDenied` where an obligation is unknown, or another enforcer's than the table says."""
     for found in obligations:
@@ -271,6 +290,11 @@ def recipients_max(obligations: tuple[Obligation, ...]) -> int:
     """How many recipients a job may be wrapped for: the least of the obligations, else the default."""
     found = [o.value for o in obligations if o.type == "recipients_max" and isinstance(o.value, int)]
     return min([*found, limits.recipients_default])
+
+
+def approvals_needed(obligations: tuple[Obligation, ...]) -> int:
+    """How many other persons must approve the job: the greatest of the obligations, else none."""
+    return max([o.value for o in obligations if o.type == "approval" and isinstance(o.value, int)], default=0)
 
 
 def for_runner(obligations: tuple[Obligation, ...]) -> tuple[RunnerObligation, ...]:

@@ -122,6 +122,12 @@ class JobIdTaken(CallerError):
     reason = "JOB_ID_TAKEN"
 
 
+class OverlayTaken(CallerError):
+    """This overlay's name belongs to another tenant."""
+
+    reason = "OVERLAY_TAKEN"
+
+
 class NotFound(CallerError):
     """There is no such resource, or it is not yours."""
 
@@ -249,7 +255,7 @@ class JobNotCancellable(Refused):
 
 
 class JobNotWaiting(Refused):
-    """The job does not wait for recipients."""
+    """The job does not wait for this."""
 
     reason = "JOB_NOT_WAITING"
 
@@ -270,6 +276,30 @@ class RoleRequired(Refused):
     """The caller lacks the role for this call."""
 
     reason = "ROLE_REQUIRED"
+
+
+class SecondPersonRequired(Refused):
+    """This takes another person than the one whose work it is."""
+
+    reason = "SECOND_PERSON_REQUIRED"
+
+
+class NotReady(Refused):
+    """It is not in the state that this needs."""
+
+    reason = "NOT_READY"
+
+
+class PolicyTestsFailed(Refused):
+    """The revision does not pass its checks."""
+
+    reason = "POLICY_TESTS_FAILED"
+
+
+class ExemptionGone(Refused):
+    """An exemption that the decision used was revoked, has expired or is used up; prepare again."""
+
+    reason = "EXEMPTION_GONE"
 
 
 class QuotaExceeded(Refused):

@@ -74,6 +74,16 @@ class JobsStub(object):
                 request_serializer=carnet_dot_v1_dot_jobs__pb2.AddRecipientsRequest.SerializeToString,
                 response_deserializer=carnet_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.ApproveJob = channel.unary_unary(
+                '/carnet.v1.Jobs/ApproveJob',
+                request_serializer=carnet_dot_v1_dot_jobs__pb2.ApproveJobRequest.SerializeToString,
+                response_deserializer=carnet_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
+        self.RefuseJob = channel.unary_unary(
+                '/carnet.v1.Jobs/RefuseJob',
+                request_serializer=carnet_dot_v1_dot_jobs__pb2.RefuseJobRequest.SerializeToString,
+                response_deserializer=carnet_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
 
 
 class JobsServicer(object):
@@ -132,6 +142,20 @@ class JobsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApproveJob(self, request, context):
+        """For a job that awaits approval: by another person of the tenant than who submitted it. From the quorum on it needs
+        recipients; one refusal denies it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefuseJob(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -173,6 +197,16 @@ def add_JobsServicer_to_server(servicer, server):
             'AddRecipients': grpc.unary_unary_rpc_method_handler(
                     servicer.AddRecipients,
                     request_deserializer=carnet_dot_v1_dot_jobs__pb2.AddRecipientsRequest.FromString,
+                    response_serializer=carnet_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'ApproveJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveJob,
+                    request_deserializer=carnet_dot_v1_dot_jobs__pb2.ApproveJobRequest.FromString,
+                    response_serializer=carnet_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'RefuseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefuseJob,
+                    request_deserializer=carnet_dot_v1_dot_jobs__pb2.RefuseJobRequest.FromString,
                     response_serializer=carnet_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
     }
@@ -391,6 +425,60 @@ class Jobs(object):
             target,
             '/carnet.v1.Jobs/AddRecipients',
             carnet_dot_v1_dot_jobs__pb2.AddRecipientsRequest.SerializeToString,
+            carnet_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carnet.v1.Jobs/ApproveJob',
+            carnet_dot_v1_dot_jobs__pb2.ApproveJobRequest.SerializeToString,
+            carnet_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefuseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carnet.v1.Jobs/RefuseJob',
+            carnet_dot_v1_dot_jobs__pb2.RefuseJobRequest.SerializeToString,
             carnet_dot_v1_dot_jobs__pb2.Job.FromString,
             options,
             channel_credentials,

@@ -44,6 +44,11 @@ class JobsStub:
     """All that the receipt file holds, then the sealed results from the given offset on."""
     AddRecipients: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.AddRecipientsRequest, _jobs_pb2.Job]
     """More recipients for a job that waits for them (NEEDS_RECIPIENTS); any replica of the client can do this."""
+    ApproveJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ApproveJobRequest, _jobs_pb2.Job]
+    """For a job that awaits approval: by another person of the tenant than who submitted it. From the quorum on it needs
+    recipients; one refusal denies it.
+    """
+    RefuseJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RefuseJobRequest, _jobs_pb2.Job]
 
 @_typing.type_check_only
 class JobsAsyncStub(JobsStub):
@@ -61,6 +66,11 @@ class JobsAsyncStub(JobsStub):
     """All that the receipt file holds, then the sealed results from the given offset on."""
     AddRecipients: _aio.UnaryUnaryMultiCallable[_jobs_pb2.AddRecipientsRequest, _jobs_pb2.Job]  # type: ignore[assignment]
     """More recipients for a job that waits for them (NEEDS_RECIPIENTS); any replica of the client can do this."""
+    ApproveJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ApproveJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
+    """For a job that awaits approval: by another person of the tenant than who submitted it. From the quorum on it needs
+    recipients; one refusal denies it.
+    """
+    RefuseJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RefuseJobRequest, _jobs_pb2.Job]  # type: ignore[assignment]
 
 class JobsServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -123,5 +133,22 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
         """More recipients for a job that waits for them (NEEDS_RECIPIENTS); any replica of the client can do this."""
+
+    @_abc_1.abstractmethod
+    def ApproveJob(
+        self,
+        request: _jobs_pb2.ApproveJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]:
+        """For a job that awaits approval: by another person of the tenant than who submitted it. From the quorum on it needs
+        recipients; one refusal denies it.
+        """
+
+    @_abc_1.abstractmethod
+    def RefuseJob(
+        self,
+        request: _jobs_pb2.RefuseJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.Job, _abc.Awaitable[_jobs_pb2.Job]]: ...
 
 def add_JobsServicer_to_server(servicer: JobsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete
 
 from carnet.core import limits
 from carnet.core.errors import Bug, FieldInvalid, JobIdTaken, NotFound, QuotaExceeded, RequestIdReused
-from gateway.storage import decisionrows, queries, rows, tables
+from gateway.storage import decisionrows, policychanges, queries, rows, tables
 from gateway.storage.decisionlog import ForgetEvents, LogDecision
 from gateway.storage.gathering import Gathering, Remembered
 from gateway.storage.operations import (
@@ -38,6 +38,7 @@ from gateway.storage.operations import (
     UpdateJob,
     Written,
 )
+from gateway.storage.policyoperations import PolicyOperation
 from gateway.storage.records import (
     Conflict,
     JobKey,
@@ -106,6 +107,8 @@ def _do(gathering: Gathering, operation: Operation) -> StoredJob | None:
             _count_volumes(gathering, key, volumes)
         case RememberRequest():
             _remember(gathering, operation)
+        case _ if isinstance(operation, PolicyOperation):
+            policychanges.carry_out(gathering, operation)
         case _:
             _do_now(gathering.connection, operation)
     return None

@@ -14,12 +14,12 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, insert
 
-from gateway.storage import queries, tables
+from gateway.storage import policytables, queries
 from gateway.storage.operations import Batch, InsertJob, RememberRequest
 from gateway.storage.records import JobKey, StoredJob
 from gateway.storage.rows import Cells
 
-_ORDER: Final = tuple(tables.metadata.sorted_tables)
+_ORDER: Final = tuple(policytables.exemptions.metadata.sorted_tables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

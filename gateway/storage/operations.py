@@ -19,6 +19,7 @@ from carnet.core import limits
 from carnet.core.errors import FieldInvalid
 from carnet.wire import Logged
 from gateway.storage.decisionlog import ForgetEvents, LogDecision
+from gateway.storage.policyoperations import InsertRevision, PolicyOperation
 from gateway.storage.records import (
     JobDocuments,
     JobKey,
@@ -191,6 +192,7 @@ Operation = (
     | RaiseKeySequence
     | RememberRequest
     | ForgetRequests
+    | PolicyOperation
 )
 
 
@@ -237,6 +239,8 @@ def _weight(operation: Operation) -> int:
             return len(statement) + len(key_set)
         case InsertDecision(decision=decision):
             return len(decision.record) + len(decision.body)
+        case InsertRevision(files=files):
+            return len(files)
         case LogDecision(event=kept):
             return len(kept.event) + len(kept.sealed_input)
         case RememberRequest(response=response):

@@ -33,7 +33,8 @@ metadata: Final = MetaData()
 _Place: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 
-def _of_job() -> tuple[Column[bytes], Column[bytes], ForeignKeyConstraint]:
+def of_job() -> tuple[Column[bytes], Column[bytes], ForeignKeyConstraint]:
+    """The columns that name a job, for a table of what belongs to it."""
     return (
         Column("tenant_id", LargeBinary(16), nullable=False),
         Column("job_id", LargeBinary(16), nullable=False),
@@ -108,7 +109,7 @@ jobs: Final = Table(
 documents: Final = Table(
     "documents",
     metadata,
-    *_of_job(),
+    *of_job(),
     Column("facts", LargeBinary, nullable=False),
     Column("manifest", LargeBinary, nullable=False),
     Column("tenant_key_set", LargeBinary, nullable=False),
@@ -120,7 +121,7 @@ documents: Final = Table(
 addenda: Final = Table(
     "addenda",
     metadata,
-    *_of_job(),
+    *of_job(),
     Column("sequence", Integer, nullable=False),
     Column("statement", LargeBinary, nullable=False),
     Column("tenant_key_set", LargeBinary, nullable=False),
@@ -137,7 +138,7 @@ key_sequences: Final = Table(
 events: Final = Table(
     "events",
     metadata,
-    *_of_job(),
+    *of_job(),
     Column("event_index", BigInteger, nullable=False),
     Column("time_ns", BigInteger, nullable=False),
     Column("kind", String(64), nullable=False),
@@ -151,7 +152,7 @@ events: Final = Table(
 attempts: Final = Table(
     "attempts",
     metadata,
-    *_of_job(),
+    *of_job(),
     Column("attempt", Integer, nullable=False),
     Column("spiffe_id", Text, nullable=False),
     Column("jurisdiction", String(6), nullable=False),
@@ -192,7 +193,7 @@ log_records: Final = Table(
 wraps: Final = Table(
     "wraps",
     metadata,
-    *_of_job(),
+    *of_job(),
     Column("kid", LargeBinary(32), nullable=False),
     Column("day", Date, nullable=False, index=True),
     Column("data", LargeBinary, nullable=False),
@@ -202,7 +203,7 @@ wraps: Final = Table(
 volumes: Final = Table(
     "volumes",
     metadata,
-    *_of_job(),
+    *of_job(),
     Column("counterparty", String(255), nullable=False),
     Column("category", String(64), nullable=False),
     Column("records", BigInteger, nullable=False),

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from policy.commands import bundles, evaluate, questions, releases, rules, simulate
+from policy.commands import bundles, evaluate, questions, releases, revisions, rules, simulate
 
 app = App(name="policy", help="Ask policy what it would say and why, and see, check and test its rules.")
 app.command(evaluate.evaluate, name="eval")
@@ -19,3 +19,12 @@ app.command(simulate.simulate)
 app.command(releases.make_key, name="key")
 app.command(releases.make_release, name="release")
 app.command(releases.verify_release, name="verify")
+app.command(revisions.submit)
+app.command(revisions.approve)
+app.command(revisions.activate)
+app.command(revisions.shadow)
+app.command(revisions.rollback)
+app.command(revisions.diff)
+app.command(revisions.list_revisions, name="revisions")
+app.command(revisions.list_differences, name="differences")
+app.command(revisions.list_live_rules, name="rules")

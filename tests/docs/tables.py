@@ -19,7 +19,7 @@ from carnet.core.errors import CarnetError
 from carnet.core.job import JobState
 from carnet.core.lifecycle import Contender, Job
 from carnet.core.receipt import ExitClass
-from carnet.v1 import decisions_pb2, jobs_pb2, runners_pb2
+from carnet.v1 import decisions_pb2, jobs_pb2, policies_pb2, runners_pb2
 from gateway.status import code_of
 from policy.commands.app import app as policy
 from tests.docs.pages import ROOT, generated, with_generated
@@ -153,7 +153,7 @@ def amount(name: str, value: float) -> str:
 
 def services() -> str:
     """Every service and RPC, with the message parts that a stream is made of."""
-    files = (jobs_pb2.DESCRIPTOR, decisions_pb2.DESCRIPTOR, runners_pb2.DESCRIPTOR)
+    files = (jobs_pb2.DESCRIPTOR, decisions_pb2.DESCRIPTOR, policies_pb2.DESCRIPTOR, runners_pb2.DESCRIPTOR)
     methods = (method for file in files for service in file.services_by_name.values() for method in service.methods)
     return table(("RPC", "request", "response"), (_rpc(method) for method in methods))
 

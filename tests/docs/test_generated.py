@@ -4,7 +4,7 @@ import pytest
 
 from carnet.core import errors, lifecycle, limits
 from carnet.core.encoding import StatementKind
-from carnet.v1 import decisions_pb2, jobs_pb2, runners_pb2
+from carnet.v1 import decisions_pb2, jobs_pb2, policies_pb2, runners_pb2
 from tests.docs.pages import ROOT, generated, with_generated
 from tests.docs.tables import PAGES, PARTS, amount, first_words
 
@@ -48,7 +48,7 @@ def test_every_reason_of_core_is_a_line() -> None:
 def test_every_bound_and_every_call_is_a_line() -> None:
     named = [name for name in vars(limits) if name.islower() and not name.startswith("_")]
     assert [name for name in named if f"| `{name}` |" not in PARTS["bounds"]()] == []
-    files = (jobs_pb2, runners_pb2, decisions_pb2)
+    files = (jobs_pb2, runners_pb2, decisions_pb2, policies_pb2)
     methods = [m for f in files for s in f.DESCRIPTOR.services_by_name.values() for m in s.methods]
     assert [m.name for m in methods if f".{m.name}` |" not in PARTS["services"]()] == []
 

@@ -249,10 +249,153 @@ def upgrade() -> None:
     op.create_index(
         "log_records_by_sequence", "log_records", ["tenant_id", "job_id", "attempt", "sequence"], unique=True
     )
+    op.create_table(
+        "exemptions",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("exemption_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("rule", sa.String(length=64), nullable=False),
+        sa.Column("places", sa.Text(), nullable=False),
+        sa.Column("classes", sa.Text(), nullable=False),
+        sa.Column("purposes", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("ticket", sa.Text(), nullable=False),
+        sa.Column("requester_issuer", sa.Text(), nullable=False),
+        sa.Column("requester_subject", sa.Text(), nullable=False),
+        sa.Column("quorum", sa.Integer(), nullable=False),
+        sa.Column("created_ns", sa.BigInteger(), nullable=False),
+        sa.Column("expires_ns", sa.BigInteger(), nullable=False),
+        sa.Column("uses_max", sa.Integer(), nullable=False),
+        sa.Column("uses", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "exemption_id"),
+    )
+    op.create_index("exemptions_by_tenant", "exemptions", ["tenant_id", "created_ns", "exemption_id"], unique=False)
+    op.create_table(
+        "overlays",
+        sa.Column("overlay", sa.String(length=32), nullable=False),
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("overlay"),
+    )
+    op.create_table(
+        "exemption_approvals",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("exemption_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("issuer", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("time_ns", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "exemption_id"],
+            ["exemptions.tenant_id", "exemptions.exemption_id"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "exemption_id", "issuer", "subject"),
+    )
+    op.create_table(
+        "policy_revisions",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("overlay", sa.String(length=32), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("shadow", sa.Boolean(), nullable=False),
+        sa.Column("comment", sa.Text(), nullable=False),
+        sa.Column("author_issuer", sa.Text(), nullable=False),
+        sa.Column("author_subject", sa.Text(), nullable=False),
+        sa.Column("approver_issuer", sa.Text(), nullable=False),
+        sa.Column("approver_subject", sa.Text(), nullable=False),
+        sa.Column("activator_issuer", sa.Text(), nullable=False),
+        sa.Column("activator_subject", sa.Text(), nullable=False),
+        sa.Column("created_ns", sa.BigInteger(), nullable=False),
+        sa.Column("approved_ns", sa.BigInteger(), nullable=False),
+        sa.Column("activated_ns", sa.BigInteger(), nullable=False),
+        sa.Column("bundle", sa.String(length=80), nullable=False),
+        sa.Column("compared", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["overlay"],
+            ["overlays.overlay"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "digest"),
+    )
+    op.create_index(
+        "policy_revisions_by_tenant", "policy_revisions", ["tenant_id", "created_ns", "digest"], unique=False
+    )
+    op.create_table(
+        "exemption_uses",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("exemption_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("time_ns", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "exemption_id"],
+            ["exemptions.tenant_id", "exemptions.exemption_id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "job_id"],
+            ["jobs.tenant_id", "jobs.job_id"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "exemption_id", "job_id"),
+    )
+    op.create_index("exemption_uses_by_job", "exemption_uses", ["tenant_id", "job_id"], unique=False)
+    op.create_table(
+        "job_approvals",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("job_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("issuer", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("approved", sa.Boolean(), nullable=False),
+        sa.Column("time_ns", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "job_id"],
+            ["jobs.tenant_id", "jobs.job_id"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "job_id", "issuer", "subject"),
+    )
+    op.create_table(
+        "policy_files",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("files", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "digest"],
+            ["policy_revisions.tenant_id", "policy_revisions.digest"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "digest"),
+    )
+    op.create_table(
+        "shadow_differences",
+        sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("decision", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("time_ns", sa.BigInteger(), nullable=False),
+        sa.Column("live_verdict", sa.String(length=16), nullable=False),
+        sa.Column("shadow_verdict", sa.String(length=16), nullable=False),
+        sa.Column("newly_permitted", sa.Text(), nullable=False),
+        sa.Column("newly_denied", sa.Text(), nullable=False),
+        sa.Column("rules", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "digest"],
+            ["policy_revisions.tenant_id", "policy_revisions.digest"],
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "digest", "decision"),
+    )
+    op.create_index(
+        "shadow_differences_by_time", "shadow_differences", ["tenant_id", "digest", "time_ns", "decision"], unique=False
+    )
 
 
 def downgrade() -> None:
     """Drop the tables."""
+    op.drop_index("shadow_differences_by_time", table_name="shadow_differences")
+    op.drop_table("shadow_differences")
+    op.drop_table("policy_files")
+    op.drop_table("job_approvals")
+    op.drop_index("exemption_uses_by_job", table_name="exemption_uses")
+    op.drop_table("exemption_uses")
+    op.drop_index("policy_revisions_by_tenant", table_name="policy_revisions")
+    op.drop_table("policy_revisions")
+    op.drop_table("exemption_approvals")
+    op.drop_table("overlays")
+    op.drop_index("exemptions_by_tenant", table_name="exemptions")
+    op.drop_table("exemptions")
     op.drop_index("log_records_by_sequence", table_name="log_records")
     op.drop_table("log_records")
     op.drop_index("volumes_by_tenant", table_name="volumes")

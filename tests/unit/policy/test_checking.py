@@ -1,0 +1,99 @@
+"""A draft is looked at whole, and what it is written with can do nothing to who looks."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from policy import checking
+from policy.bundle import Bundle
+from policy.checking import CHECKS, Report
+from tests.fixtures.drafts import NAME, draft
+
+BASE = Bundle.load()
+TEST = "package carnet.org.klinikum_test\n\n"
+
+
+def looked(files: dict[str, bytes]) -> Report:
+    """What is found of these files, with a real OPA."""
+    return checking.check(NAME, files, base=BASE, binary=Path(os.environ["CARNET_OPA"]))
+
+
+def texts(report: Report, kind: str = "tests") -> str:
+    """The findings of one kind, as one text."""
+    return "\n".join(finding.text for finding in report.findings if finding.check == kind)
+
+
+@pytest.mark.opa
+def test_the_example_is_clean() -> None:
+    report = looked(draft())
+    assert report.clean
+    assert (report.checks, report.tests_passed) == (CHECKS, 4)
+
+
+def test_without_an_opa_nothing_is_clean() -> None:
+    report = checking.check(NAME, draft(), base=BASE, binary=None)
+    assert not report.clean
+    assert [finding.check for finding in report.findings] == ["check", "format", "tests", "coverage"]
+    assert report.checks == ("metadata", "profile", "roots")
+
+
+def test_an_opa_that_is_none_leaves_nothing_clean() -> None:
+    report = checking.check(NAME, draft(), base=BASE, binary=Path("/bin/false"))
+    assert [finding.check for finding in report.findings] == ["check", "format", "tests", "coverage"]
+
+
+def test_a_draft_that_does_not_parse_is_told_with_its_line() -> None:
+    report = checking.check(NAME, draft(("quorum := 1", "quorum := := 1")), base=BASE, binary=None)
+    assert report.findings[0].check == "metadata"
+    assert report.findings[0].text.startswith("overlay.rego:")
+    assert report.checks == ("metadata",)
+
+
+@pytest.mark.parametrize("call", ['http.send({"method": "get", "url": "http://127.0.0.1"})', "opa.runtime()"])
+def test_a_rule_that_dials_or_reads_is_refused_before_an_engine_sees_it(call: str) -> None:
+    report = checking.check(NAME, draft(("quorum := 1", f"quorum := {call}")), base=BASE, binary=None)
+    assert report.findings[0].check == "profile"
+    assert call.partition("(")[0] in report.findings[0].text
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize(
+    "call", ['http.send({"method": "get", "url": "http://127.0.0.1"})', "opa.runtime()", 'net.lookup_ip_addr("a.b")']
+)
+def test_a_test_that_dials_or_reads_does_not_run(call: str) -> None:
+    files = draft() | {"overlay_test.rego": f"{TEST}test_it if {call}\n".encode()}
+    report = looked(files)
+    assert f"undefined function {call.partition('(')[0]}" in texts(report)
+    assert report.tests_passed == 0
+
+
+@pytest.mark.opa
+def test_a_draft_without_tests_or_with_none_that_runs_is_not_clean() -> None:
+    files = draft()
+    del files["overlay_test.rego"]
+    assert texts(looked(files)) == "There are no tests."
+    report = looked(draft() | {"overlay_test.rego": f"{TEST}todo_test_it if true\n".encode()})
+    assert not report.clean
+    assert "test_it" in texts(report)
+
+
+@pytest.mark.opa
+def test_a_line_that_no_test_reaches_is_found() -> None:
+    unreached = draft(("quorum := 1\n", 'quorum := 1\n\nstrange if "children" in input.job.data.classes\n'))
+    text = unreached["overlay.rego"].decode()
+    line = next(i for i, row in enumerate(text.splitlines(), start=1) if row.startswith("strange if"))
+    assert texts(looked(unreached), "coverage") == f"carnet/org/klinikum/overlay.rego:{line}: no test reaches this"
+
+
+@pytest.mark.opa
+def test_what_is_not_formatted_is_found() -> None:
+    assert "overlay.rego" in texts(looked(draft(("quorum := 1", "quorum   :=   1"))), "format")
+
+
+@pytest.mark.opa
+def test_a_test_that_never_ends_ends_as_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "seconds_max", 0.0)
+    report = looked(draft())
+    assert not report.clean
+    assert "OPA does not answer" in texts(report)
