@@ -8,7 +8,7 @@ app = App(name="policy", help="Ask policy what it would say and why, and see, ch
 app.command(evaluate.evaluate, name="eval")
 app.command(questions.why)
 app.command(questions.matrix)
-app.command(rules.list_rules, name=["list", "rules"])
+app.command(rules.list_rules, name="list")
 app.command(rules.show_rule, name="show")
 app.command(rules.show_calendar, name="calendar")
 app.command(bundles.check_rules, name="check")
