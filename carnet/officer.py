@@ -6,7 +6,7 @@
 - The input opens with the tenant's compliance key alone, here, on the officer's own machine.
 - A bundle is a signed archive; who replays with it verifies it (`policy/release.py`) and holds its revision against the
   signed body's.
-- Async only. Every unary call has a deadline. The token needs the role `compliance`.
+- Async only. Every call has a deadline. The token needs the role `compliance`.
 
     async with Officer(load_context(path)) as officer:
         async for decision in officer.export(from_ns=since):
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 unary_seconds: Final = 20.0
 bundle_seconds: Final = 120.0
+export_seconds: Final = 3600.0
 bundle_bytes_max: Final = 32 * limits.MIB
 
 
@@ -137,7 +138,8 @@ class Officer:
         seen, last = self._seen.size, (0, b"")
         request = decisions_pb2.ExportDecisionsRequest(from_ns=from_ns, until_ns=until_ns)
         async with calling():
-            async for entry in self._decisions.ExportDecisions(request, metadata=self._context.bearer()):
+            call = self._decisions.ExportDecisions(request, timeout=export_seconds, metadata=self._context.bearer())
+            async for entry in call:
                 found = self._open(entry, at_least=seen)
                 place = (found.record.evaluated_ns, found.record.digest)
                 if place <= last or not _within(found.record.evaluated_ns, from_ns, until_ns):

@@ -126,7 +126,7 @@ class GatewayFacts:
             screening=Screening(top.text("screening", choices=set(Screening))),
             volumes=tuple(Volume(category=name, records=volumes.integer(name)) for name in sorted(volumes.names())),
             overlay="" if top.kind("overlay") == "null" else top.text("overlay"),
-            exemptions=tuple(exemption_of(entry) for entry in top.documents("exemptions")),
+            exemptions=tuple(granted(entry) for entry in top.documents("exemptions")),
             approvals=top.integer("approvals"),
         )
 
@@ -210,8 +210,8 @@ class PolicyEngine(Protocol):
         """Let go of everything. The engine is not used afterwards."""
 
 
-def exemption_of(document: Document) -> GrantedExemption:
-    """Read what `GrantedExemption.document` wrote. Raises `FieldInvalid`."""
+def granted(document: Document) -> GrantedExemption:
+    """Read one exemption as `GrantedExemption.document` gives it. Raises `FieldInvalid`."""
     return GrantedExemption(
         id=document.text("id"),
         rule=document.text("rule"),

@@ -12,7 +12,7 @@
 
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -62,9 +62,13 @@ def mask_rules(document: Json) -> tuple[MaskRule, ...]:
     return (*(MaskRule(segments=_segments(pointer)) for pointer in pointers), *map(_rule, objects))
 
 
-def apply(rules: Iterable[MaskRule], *, asked: Json, answered: Json) -> Masked:
-    """Mask what was asked and answered; neither is changed."""
-    tops: dict[str, Json] = {"input": copy.deepcopy(asked), "result": copy.deepcopy(answered)}
+def apply(rules: Collection[MaskRule], *, asked: Json, answered: Json) -> Masked:
+    """Mask what was asked and answered; neither is changed, and one that no rule names is handed back itself."""
+    named = {rule.segments[0] for rule in rules}
+    tops = {
+        name: copy.deepcopy(document) if name in named else document
+        for name, document in (("input", asked), ("result", answered))
+    }
     erased: list[str] = []
     masked: list[str] = []
     for rule in rules:

@@ -18,7 +18,7 @@ from carnet.core.document import Document, Json, canonical, parse
 from carnet.core.errors import FieldInvalid
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.core.runner import RunnerFacts, parse_runner
-from policy.engine import GatewayFacts, JobQuery, Screening, Volume, exemption_of
+from policy.engine import GatewayFacts, JobQuery, Screening, Volume, granted
 
 UNKNOWN: Final = "not recorded"
 
@@ -76,7 +76,7 @@ def _gateway(document: Document, raw: Json) -> GatewayFacts:
         screening=Screening(screening),
         volumes=tuple(Volume(category=name, records=volumes.integer(name)) for name in sorted(volumes.names())),
         overlay=_overlay(raw),
-        exemptions=tuple(exemption_of(entry) for entry in document.documents("exemptions")),
+        exemptions=tuple(granted(entry) for entry in document.documents("exemptions")),
         approvals=document.integer("approvals"),
     )
 

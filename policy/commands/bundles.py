@@ -1,10 +1,12 @@
 """`carnet policy check`, `test` and `bundle`: rules held to the profile, tested, and written for an OPA.
 
-carnet policy check overlay/                          # the profile, then OPA's own check and format
-carnet policy test overlay/                           # `opa test` over the data that the gateway gives an engine
+carnet policy check rules/                            # the profile, then OPA's own check and format
+carnet policy test rules/                             # `opa test` over the data that the gateway gives an engine
+carnet policy test --overlay overlay/                 # an overlay's tests and its cases, beside our rules
 carnet policy bundle --folder /srv/opa/bundle         # for `opa run --server --bundle /srv/opa/bundle`
 """
 
+import asyncio
 import subprocess
 import sys
 import tempfile
@@ -12,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
-from policy import gate
-from policy.bundle import Bundle
-from policy.commands.common import USAGE, print_json, read, say, telling
-from policy.engines.choice import find_opa
+from policy import cases, gate
+from policy.bundle import Bundle, home
+from policy.commands.common import USAGE, OverlayFolder, asking, loaded, print_json, read, say, telling
+from policy.engines.choice import EngineName, find_opa
 
 seconds_max: Final = 300.0
 
@@ -37,7 +39,7 @@ def write_bundle(*, folder: Path) -> None:
     sys.stdout.write(bundle.revision + "\n")
 
 
-def check_rules(*paths: Path) -> None:
+def check_rules(*paths: Path, overlay: OverlayFolder = None) -> None:
     """Hold rules to the profile, with ours loaded beside them; then OPA's own check and format, where there is an OPA.
 
     Prints one JSON list of what is refused, and ends with 2 where there is any.
@@ -45,44 +47,83 @@ def check_rules(*paths: Path) -> None:
     Parameters
     ----------
     paths: files or folders with Rego; our own rules, if not given
+    overlay: a folder with an organisation's own rules, held to what an overlay must be as well
     """
     with telling():
-        bundle = Bundle.load()
+        bundle, found = _composed(overlay)
         theirs = {path: read(Path(path)) for path in _files(paths, tests=False)}
-        found = [str(refusal) for refusal in gate.refusals({**bundle.rules, **theirs})]
+        found += [str(refusal) for refusal in gate.refusals({**bundle.rules, **theirs})]
     binary = find_opa()
     if binary is None:
         say("OPA was not found: the profile alone was checked.", style="yellow")
-    elif theirs and not found:
-        for verb in (("check", "--strict", "--ignore", "*_test.rego"), ("fmt", "--list", "--fail")):
-            found += _complaints(binary, bundle, verb, [Path(path) for path in theirs])
+    elif (theirs or overlay) and not found:
+        files = [Path(path) for path in theirs]
+        found += _complaints(binary, bundle, ("check", "--strict", "--ignore", "*_test.rego"), files)
+        found += _complaints(binary, bundle, ("fmt", "--list", "--fail"), files + _rego(overlay, "*.rego"))
     print_json(found)
     if found:
         raise SystemExit(USAGE)
 
 
-def run_tests(*paths: Path, coverage: bool = False) -> None:
+def run_tests(*paths: Path, overlay: OverlayFolder = None, coverage: bool = False) -> None:
     """Run Rego tests with a real OPA, over our rules and the data that the gateway gives an engine.
 
     Parameters
     ----------
     paths: files or folders with Rego and its tests
+    overlay: a folder with an organisation's own rules, their tests and `cases.json`
     coverage: print OPA's coverage report instead
     """
     with telling(), tempfile.TemporaryDirectory(prefix="carnet-policy-") as folder:
         binary = find_opa()
         if binary is None:
             raise PolicyEngineUnavailable("Tests need an OPA: put `opa` on the path, or its file in CARNET_OPA.")
-        Bundle.load().write(Path(folder) / "bundle")
-        files = _files(paths, tests=True)
+        bundle, name = loaded(overlay)
+        bundle.write(Path(folder) / "bundle")
+        files = _files(paths, tests=True) + [str(path) for path in _rego(overlay, "*_test.rego")]
+        files += [str(home / "rego" / "carnet" / "fixtures" / "fixtures_test.rego")] if overlay else []
         options = ["--coverage"] if coverage else ["--verbose"]
+        # OPA gives each test 5 seconds by itself: on a machine that is slow, a test would fail for that alone.
+        options += ["--timeout", f"{seconds_max:.0f}s"]
         ended = subprocess.run(  # noqa: S603  # a binary that the officer has named
             [binary, "test", *options, Path(folder) / "bundle" / "data.json", *_ours(Path(folder)), *files],
             check=False,
             timeout=seconds_max,
         )
-    if ended.returncode != 0:
+        failed = asyncio.run(_failed_cases(bundle, name, overlay)) if overlay else []
+    for line in failed:
+        say(line, style="red")
+    if ended.returncode != 0 or failed:
         raise SystemExit(USAGE)
+
+
+def _composed(overlay: Path | None) -> tuple[Bundle, list[str]]:
+    """What is checked, and what keeps an overlay from being one."""
+    try:
+        bundle, _ = loaded(overlay)
+        _cases(bundle, overlay)
+    except FieldInvalid as error:
+        return Bundle.load(), [f"overlay: {error.text}"]
+    return bundle, []
+
+
+def _cases(bundle: Bundle, overlay: Path | None) -> tuple[cases.Case, ...]:
+    table = overlay / "cases.json" if overlay else None
+    return cases.read(read(table), schemas=bundle.schemas) if table and table.exists() else ()
+
+
+async def _failed_cases(bundle: Bundle, name: str, overlay: Path) -> list[str]:
+    async with asking(bundle, EngineName.AUTO) as engine:
+        table = _cases(bundle, overlay)
+        found = [
+            f"{case.name}: {fault}" for case in table for fault in await cases.faults(case, engine=engine, overlay=name)
+        ]
+    say(f"cases: {len(table)}")
+    return found
+
+
+def _rego(overlay: Path | None, pattern: str) -> list[Path]:
+    return sorted(overlay.rglob(pattern)) if overlay else []
 
 
 def _files(paths: tuple[Path, ...], *, tests: bool) -> list[str]:

@@ -15,17 +15,21 @@ from typing import Annotated, Any, Final, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
+from carnet.core import limits
+from carnet.core.document import parse
 from carnet.core.errors import CallerError, CarnetError, FieldInvalid
 from carnet.core.facts import JobFacts, parse_facts
 from policy.bundle import Bundle
 from policy.catalogue import nanoseconds
-from policy.engine import GatewayFacts, PolicyEngine, Screening
+from policy.engine import GatewayFacts, GrantedExemption, PolicyEngine, Screening, granted
 from policy.engines.choice import EngineName, opened
+from policy.overlay import Overlay
 
 USAGE: Final = 2
 DENIED: Final = 3
 UNAVAILABLE: Final = 6
 
+OverlayFolder = Annotated[Path | None, Parameter(name="--overlay")]
 Output = Annotated[Literal["json", "table"], Parameter(name=["--output", "-o"])]
 
 
@@ -77,9 +81,34 @@ def read_facts(path: Path) -> JobFacts:
     return parse_facts(read(path))
 
 
-def local(screening: Screening = Screening.OFF) -> GatewayFacts:
+def loaded(overlay: Path | None) -> tuple[Bundle, str]:
+    """Our rules and data, with the overlay in a folder where one is named, and its name. Raises `FieldInvalid`."""
+    if overlay is None:
+        return Bundle.load(), ""
+    found = Overlay.load(overlay)
+    return Bundle.load().with_overlays([found]), found.name
+
+
+def read_exemptions(path: Path) -> tuple[GrantedExemption, ...]:
+    """A file with `{"exemptions": [...]}`, each as the gateway tells policy of it. Raises `FieldInvalid`."""
+    top = parse(read(path), bytes_max=limits.facts_bytes_max)
+    found = tuple(granted(entry) for entry in top.documents("exemptions"))
+    top.close()
+    return found
+
+
+def local(
+    screening: Screening = Screening.OFF,
+    *,
+    overlay: str = "",
+    exemptions: tuple[GrantedExemption, ...] = (),
+    approvals: int = 0,
+) -> GatewayFacts:
     """What a gateway would add, for a question that no gateway hears."""
-    return GatewayFacts(issuer="local", subject="local", tenant="local", roles=(), screening=screening)
+    return GatewayFacts(
+        issuer="local", subject="local", tenant="local", roles=(), screening=screening, overlay=overlay,
+        exemptions=exemptions, approvals=approvals,
+    )  # fmt: skip
 
 
 def print_json(document: Any) -> None:

@@ -1,6 +1,7 @@
 """`carnet policy eval`: what policy says of a job, and of a runner for it.
 
     carnet policy eval --facts facts.json -o json --at 2031-12-27 --engine embedded
+    carnet policy eval --facts facts.json --overlay overlay/ --exemptions exemptions.json --approvals 1
 
 The question goes through the same checks as the gateway's. It prints the whole decision document; with --runner,
 `{"decision": ..., "verdict": ...}`.
@@ -16,7 +17,21 @@ from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict, Ve
 from carnet.core.document import Json
 from carnet.core.runner import RunnerFacts, parse_runner
 from policy.bundle import Bundle
-from policy.commands.common import DENIED, Output, asking, local, moment, print_json, read, read_facts, say, telling
+from policy.commands.common import (
+    DENIED,
+    Output,
+    OverlayFolder,
+    asking,
+    loaded,
+    local,
+    moment,
+    print_json,
+    read,
+    read_exemptions,
+    read_facts,
+    say,
+    telling,
+)
 from policy.engine import JobQuery, Screening
 from policy.engines.choice import EngineName
 from policy.rendering import Language, Renderer
@@ -28,6 +43,9 @@ def evaluate(
     runner: Path | None = None,
     at: str | None = None,
     screening: Screening = Screening.OFF,
+    overlay: OverlayFolder = None,
+    exemptions: Path | None = None,
+    approvals: int = 0,
     engine: EngineName = EngineName.AUTO,
     output: Output = "table",
     language: Language = "en",
@@ -40,14 +58,19 @@ def evaluate(
     runner: a file with one runner's facts, to be judged as well
     at: a day (YYYY-MM-DD, midnight UTC) or a time (RFC 3339) to decide at; now, if not given
     screening: what denied-party screening says of the requester
+    overlay: a folder with an organisation's own rules
+    exemptions: a file with the exemptions that were approved
+    approvals: how many other persons have approved the job
     engine: auto (an OPA where there is one), opa or embedded
     output: json or table
     language: en or fr
     """
     with telling():
-        query = JobQuery(facts=read_facts(facts), gateway=local(screening), now_ns=moment(at))
+        bundle, name = loaded(overlay)
+        granted = read_exemptions(exemptions) if exemptions else ()
+        gateway = local(screening, overlay=name, exemptions=granted, approvals=approvals)
+        query = JobQuery(facts=read_facts(facts), gateway=gateway, now_ns=moment(at))
         runners = (parse_runner(read(runner)),) if runner else ()
-        bundle = Bundle.load()
         body, verdicts = asyncio.run(_ask(bundle, engine, query, runners))
     if output == "json":
         _print_json(body, verdicts)
@@ -91,6 +114,8 @@ def _print_words(renderer: Renderer, body: DecisionBody, verdicts: tuple[RunnerV
         word = "PERMIT" if verdict.permitted else "DENY"
         console.print(f"{word}  {verdict.spiffe_id} ({verdict.jurisdiction})", style="bold")
         _print_reasons(console, renderer, verdict.reasons)
+    for used in body.exemptions_used:
+        console.print(f"exempt from {used.rule} by {used.id}")
     if body.unverified_rows_used:
         console.print("unverified data used: " + ", ".join(body.unverified_rows_used))
     say(renderer.disclaimer(body))

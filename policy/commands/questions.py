@@ -21,7 +21,19 @@ from carnet.core.explanation import Denial, Explanation, explain
 from carnet.core.facts import DATA_CLASSES, JobFacts
 from carnet.core.runner import RunnerFacts, parse_runner
 from policy.bundle import Bundle
-from policy.commands.common import DENIED, Output, asking, local, moment, print_json, read, read_facts, telling
+from policy.commands.common import (
+    DENIED,
+    Output,
+    OverlayFolder,
+    asking,
+    loaded,
+    local,
+    moment,
+    print_json,
+    read,
+    read_facts,
+    telling,
+)
 from policy.engine import JobQuery
 from policy.engines.choice import EngineName
 from policy.rendering import Language, Renderer
@@ -31,6 +43,7 @@ def why(
     *places: str,
     facts: Path,
     runner: Path | None = None,
+    overlay: OverlayFolder = None,
     at: str | None = None,
     engine: EngineName = EngineName.AUTO,
     output: Output = "table",
@@ -43,6 +56,7 @@ def why(
     places: countries (ISO 3166-1) or regions (3166-2)
     facts: a file with carnet.facts/v1
     runner: a file with one runner's facts
+    overlay: a folder with an organisation's own rules
     at: a day or a time to decide at; now, if not given
     engine: auto, opa or embedded
     output: json or table
@@ -51,8 +65,8 @@ def why(
     with telling():
         if not places and runner is None:
             raise FieldInvalid("name a place, or a runner", metadata={"field": "places"})
-        bundle = Bundle.load()
-        query = JobQuery(facts=read_facts(facts), gateway=local(), now_ns=moment(at))
+        bundle, name = loaded(overlay)
+        query = JobQuery(facts=read_facts(facts), gateway=local(overlay=name), now_ns=moment(at))
         found = asyncio.run(_why(bundle, engine, query, places, parse_runner(read(runner)) if runner else None))
     renderer = Renderer(bundle=bundle, language=language)
     if output == "json":
@@ -69,31 +83,33 @@ def matrix(
     facts: Path,
     country: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     data_class: Annotated[tuple[str, ...], Parameter(name="--class", negative=())] = (),
+    overlay: OverlayFolder = None,
     at: str | None = None,
     engine: EngineName = EngineName.AUTO,
     output: Output = "table",
 ) -> None:
     """Show what would be permitted: a row a country, a column a class of data, all else as the facts say.
 
-    A cell is `permit`, or the first rule in the way.
+    A cell is `permit`, or the first rule in the way; that may be one that asks for an approval.
 
     Parameters
     ----------
     facts: a file with carnet.facts/v1; its classes are replaced, and `only` is left out
     country: the countries asked about; all that the facts' `only` names, or all that there are
     data_class: the classes asked about; all that there are
+    overlay: a folder with an organisation's own rules
     at: a day or a time to decide at; now, if not given
     engine: auto, opa or embedded
     output: json or table
     """
     with telling():
-        bundle = Bundle.load()
+        bundle, name = loaded(overlay)
         given = read_facts(facts)
         places = country or given.constraints.only or tuple(sorted(bundle.rows("jurisdictions")))
         classes = data_class or tuple(sorted(DATA_CLASSES))
         if unknown := set(classes) - DATA_CLASSES:
             raise FieldInvalid(f"{sorted(unknown)[0]} is no class of data", metadata={"field": "class"})
-        bodies = asyncio.run(_bodies(bundle, engine, given, classes, moment(at)))
+        bodies = asyncio.run(_bodies(bundle, engine, _questions(given, classes, name, moment(at))))
         cells = {place: {name: explain(body, place) for name, body in bodies.items()} for place in places}
     if output == "json":
         print_json({place: {name: _cell(found) for name, found in row.items()} for place, row in cells.items()})
@@ -116,21 +132,21 @@ async def _why(
         return found
 
 
-async def _bodies(
-    bundle: Bundle, name: EngineName, facts: JobFacts, classes: tuple[str, ...], now_ns: int
-) -> dict[str, DecisionBody]:
-    everywhere = replace(facts.constraints, only=())
+def _questions(facts: JobFacts, classes: tuple[str, ...], overlay: str, now_ns: int) -> dict[str, JobQuery]:
+    everywhere = replace(facts, constraints=replace(facts.constraints, only=()))
+    return {
+        word: JobQuery(
+            facts=replace(everywhere, data=replace(facts.data, classes=(word,))),
+            gateway=local(overlay=overlay),
+            now_ns=now_ns,
+        )
+        for word in classes
+    }
+
+
+async def _bodies(bundle: Bundle, name: EngineName, queries: dict[str, JobQuery]) -> dict[str, DecisionBody]:
     async with asking(bundle, name) as engine:
-        return {
-            word: await engine.decide(
-                JobQuery(
-                    facts=replace(facts, data=replace(facts.data, classes=(word,)), constraints=everywhere),
-                    gateway=local(),
-                    now_ns=now_ns,
-                )
-            )
-            for word in classes
-        }
+        return {word: await engine.decide(query) for word, query in queries.items()}
 
 
 def _cell(found: Explanation) -> str:

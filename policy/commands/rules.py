@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from carnet.core.errors import FieldInvalid
 from policy.bundle import Bundle
 from policy.calendar import events
-from policy.commands.common import Output, moment, print_json, say, telling
+from policy.commands.common import Output, OverlayFolder, loaded, moment, print_json, say, telling
 
 _SHOWN: Final = (
     "stage",
@@ -29,9 +29,16 @@ _SHOWN: Final = (
 )
 
 
-def list_rules(*, output: Output = "table") -> None:
-    """List the rules: what each is, what it cites, and whether it is in force."""
-    bundle = Bundle.load()
+def list_rules(*, overlay: OverlayFolder = None, output: Output = "table") -> None:
+    """List the rules: what each is, what it cites, and whether it is in force.
+
+    Parameters
+    ----------
+    overlay: a folder with an organisation's own rules, to be listed as well
+    output: json or table
+    """
+    with telling():
+        bundle, _ = loaded(overlay)
     overdue = bundle.overdue(moment(None))
     if output == "json":
         print_json(bundle.rows("rules"))
@@ -44,16 +51,17 @@ def list_rules(*, output: Output = "table") -> None:
         say("past their day of review: " + ", ".join(overdue), style="yellow")
 
 
-def show_rule(rule: str, /, *, output: Output = "table") -> None:
+def show_rule(rule: str, /, *, overlay: OverlayFolder = None, output: Output = "table") -> None:
     """Show one rule: its METADATA, what it cites, and where it is written.
 
     Parameters
     ----------
     rule: the rule's id
+    overlay: a folder with an organisation's own rules
     output: json or table
     """
     with telling():
-        found = _rule(Bundle.load(), rule)
+        found = _rule(loaded(overlay)[0], rule)
     if output == "json":
         print_json(found)
         return
@@ -100,5 +108,6 @@ def _source(bundle: Bundle, name: str) -> str:
     for path, text in bundle.rules.items():
         for number, line in enumerate(text.decode().splitlines(), start=1):
             if line == f"#   id: {name}":
-                return f"policy/rego/{path}:{number}"
+                folder = "" if path.startswith("carnet/org/") else "policy/rego/"
+                return f"{folder}{path}:{number}"
     return "unknown"

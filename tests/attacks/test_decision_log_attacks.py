@@ -6,6 +6,7 @@ the check taken away, as its control.
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState
 from carnet.officer import Officer
 from carnet.v1 import decisions_pb2 as pb
+from demo.search import forms, in_files
 from gateway import decisions as service
 from gateway.decisions import Decisions
 from policy.engine import JobQuery
@@ -37,6 +39,8 @@ from tests.fixtures.malicious_gateway import running
 from tests.fixtures.officers import Office, compliance_key, office, officer_context
 from tests.fixtures.parties import Cage, Parties, facts, nothing, work
 
+IMPORTER = {"dpf_certified": "yes", "uk_bridge": "unknown", "swiss_certified": "unknown"}
+LICENCE = {"authority": "BIS", "codes": ["3A090.a"], "countries": ["US"], "end_users": [], "expires_ns": 2**62}
 CALLS: dict[str, Callable[[Officer, str], Any]] = {
     "list": lambda officer, name: officer.decisions(),
     "get": lambda officer, name: officer.decision(name),
@@ -246,3 +250,27 @@ async def test_attack_an_engine_without_a_mask_lets_nothing_be_decided_or_dispat
                 break
             await asyncio.sleep(0.1)
         assert cage.opened
+
+
+async def test_attack_names_and_numbers_of_a_question_are_looked_for_on_the_gateways_disk(
+    found: Office, tmp_path: Path
+) -> None:
+    user, importer, licence = (secrets.token_bytes(16).hex() for _ in range(3))
+    told = facts(
+        end_user={"entity": user},
+        transfer={"importers": [IMPORTER | {"entity": importer}], "mechanisms": []},
+        technology={"controlled": "yes", "eccns": ["3A090.a"], "licences": [LICENCE | {"id": licence}]},
+    )
+    async with Client(found.client()) as client:
+        record = (await client.prepare(told)).decided.record
+    needles = tuple(form for name in (user, importer, licence) for form in forms(name.encode()))
+    assert list(in_files([found.state], needles)) == []
+    # Control: the same search finds all three in what the officer opens, and nothing in the event.
+    async with Officer(found.officer()) as officer:
+        decision = await officer.decision(f"tenants/{record.tenant_id.hex()}/decisions/{record.digest.hex()}")
+    opened = tmp_path / "opened"
+    opened.mkdir()
+    (opened / "input").write_bytes(decision.open_input(compliance_key(found.parties)))
+    (opened / "event").write_bytes(decision.event)
+    for name in (user, importer, licence):
+        assert list(in_files([opened], forms(name.encode()))) == [str(opened / "input")]

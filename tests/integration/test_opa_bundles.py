@@ -189,6 +189,18 @@ async def _refusal(policy: CurrentPolicy) -> str:
                 return error.detail
 
 
+async def _listens(opa: Follower) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", opa.port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.1)
+            else:
+                writer.close()
+                return await writer.wait_closed()
+
+
 async def _logged(opa: Follower, word: str) -> None:
     async with asyncio.timeout(20):
         while True:
@@ -274,6 +286,7 @@ async def test_an_opa_that_follows_is_read_only(followed: Followed, method: str,
 async def test_an_opa_that_has_no_bundle_yet_takes_none_from_a_stranger(tmp_path: Path) -> None:
     async with follower(tmp_path, bundles="127.0.0.1:1", key=KEY) as opa, aiohttp.ClientSession() as session:
         await _logged(opa, "Bundle load failed")
+        await _listens(opa)
         for method, path in (("PUT", "/v1/policies/mine"), ("PUT", "/v1/data/carnet"), ("GET", "/v1/data")):
             async with session.request(method, opa.url + path, json={}) as answer:
                 assert answer.status in {401, 403, 500}

@@ -166,3 +166,21 @@ async def _run(client: Client, task: Work) -> str:
             break
     outcome = await client.run(task)
     return outcome.name
+
+
+async def test_requests_that_are_none_are_refused_by_their_field_and_bounds_are_bounds(found: Office) -> None:
+    (name,) = await asked(found, facts())
+    async with Officer(found.officer()) as officer:
+        for wrong in ("", "x", name.upper(), name + "0", name.replace("decisions", "jobs")):
+            with pytest.raises(FieldInvalid):
+                await officer.decision(wrong)
+        with pytest.raises(FieldInvalid):
+            await officer.decisions(verdict="maybe")
+        for revision in ("", "latest", "sha256:" + "g" * 64, "../gateway.db"):
+            with pytest.raises(FieldInvalid):
+                await officer.bundle(revision)
+        last = 2**64 - 1
+        assert (await officer.decisions(from_ns=last)).decisions == ()
+        assert len((await officer.decisions(until_ns=last, page_size=2**32 - 1)).decisions) == 1
+        assert len(await exported(officer, until_ns=last)) == 1
+        assert await exported(officer, from_ns=last, until_ns=1) == []
