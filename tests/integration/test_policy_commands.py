@@ -1,4 +1,4 @@
-"""`carnet policy submit` to `rollback`, `carnet exemption` and `carnet job approve`, against a real gateway."""
+"""`carnet policy submit` to `rollback`, `carnet exemption`, `carnet job approve`, against a gateway with its rules."""
 
 import asyncio
 import json

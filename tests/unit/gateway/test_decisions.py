@@ -12,7 +12,7 @@ from carnet.core.errors import FieldInvalid, NotFound
 from carnet.core.job import JobState
 from carnet.officer import LoggedDecision, Officer, event_of
 from carnet.outbox import Work
-from gateway import app
+from gateway import tidying
 from gateway.config import load_config
 from policy import release
 from policy.bundle import Bundle
@@ -99,7 +99,7 @@ async def test_the_bundle_that_decided_is_handed_out_signed(found: Office) -> No
 async def test_past_its_days_event_and_input_are_gone_and_the_decision_is_still_proven(
     parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "tidy_seconds", 0.05)
+    monkeypatch.setattr(tidying, "round_seconds", 0.05)
     async with office(parties, tmp_path, decisions={"days": 2}) as found:
         (name,) = await asked(found, facts())
         await _days_later(found, 1)

@@ -214,3 +214,15 @@ test_a_job_that_is_denied_uses_no_exemption if {
 	body.verdict == "deny"
 	body.exemptions_used == []
 }
+
+test_an_exemption_covers_its_places_and_those_that_mean_the_same_and_no_region_besides if {
+	exemptions.covered(granted({"places": ["UA-30"]})) == {"UA-30"} with input as fixtures.hospital
+	exemptions.covered(granted({"places": ["FR-974"]})) == {"FR-974", "FR-RE", "RE"} with input as fixtures.hospital
+	exemptions.covered(granted({"places": ["IN"]})) == {"IN"} with input as fixtures.hospital
+	exemptions.covered(granted({"places": []})) == set() with input as fixtures.hospital
+}
+
+test_a_runner_in_a_region_that_no_limit_names_follows_its_country if {
+	"EU-GDPR-IMPORTER" in rules(fixtures.hospital, fixtures.runner("US-NY"))
+	rules(asked([granted({"places": ["US"]})]), fixtures.runner("US-NY")) == set()
+}

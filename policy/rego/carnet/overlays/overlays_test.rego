@@ -237,3 +237,20 @@ test_the_gateways_facts_are_asked_for_whole if {
 		not main.body with input as fixtures.with_values({"/gateway/overlay": value})
 	}
 }
+
+test_without_an_overlay_nothing_is_added_and_for_one_that_is_not_here_nothing_is_defined if {
+	count(overlays.blocked) == 0 with input as query("", 0)
+	count(overlays.warned) == 0 with input as query("", 0)
+	count(overlays.obliged) == 0 with input as query("", 0)
+	count(overlays.passed) == 0 with input as query("", 0)
+	count(overlays.explained) == 0 with input as query("", 0)
+	count(overlays.dates) == 0 with input as query("", 0)
+	count(overlays.rows) == 0 with input as query("", 0)
+	not overlays.blocked with input as query("acme", 0)
+	not overlays.warned with input as query("acme", 0)
+	not overlays.obliged with input as query("acme", 0)
+	not overlays.passed with input as query("acme", 0)
+	not overlays.explained with input as query("acme", 0)
+	not overlays.dates with input as query("acme", 0)
+	not overlays.rows with input as query("acme", 0)
+}
