@@ -1,13 +1,13 @@
 """Intake: what was accepted goes on, also where the gateway was told that its commit had failed."""
 
 import asyncio
-import contextlib
 import time
 from pathlib import Path
 
 import pytest
 
 from carnet import client as sdk
+from carnet import transfers
 from carnet.client import Client
 from carnet.core.errors import GatewayUnavailable, StoreUnavailable
 from carnet.core.facts import parse_facts
@@ -89,10 +89,12 @@ async def test_a_job_whose_commit_was_reported_as_failed_is_run_all_the_same(
             running(parties, parties.runners["FR"], found.runner, Cage(), tmp_path / "runner"),
         ):
             job = await sealed(parties, client)
-            with contextlib.suppress(StoreUnavailable):
-                await client.submit(job)
             if again:
                 await client.submit(job)
+            else:
+                monkeypatch.setattr(transfers, "AGAIN", ())
+                with pytest.raises(StoreUnavailable):
+                    await client.submit(job)
             name = f"tenants/{job.manifest.tenant_id.hex()}/jobs/{job.manifest.job_id.hex()}"
             for _ in range(400):
                 if (found_state := (await client.job(name)).state).terminal:
