@@ -27,6 +27,15 @@ from certs.processes import Processes, StartFailed
 AUDIENCE: Final = "carnet"
 ready_seconds: Final = 90.0
 token_renew_seconds: Final = 240.0
+
+DEVELOPER: Final = "developer"
+# Who there is at the tenant, with the roles in their tokens: one who sends jobs, one who writes rules, two who approve.
+PEOPLE: Final[dict[str, tuple[str, ...]]] = {
+    DEVELOPER: ("compliance",),
+    "ada": ("compliance", "policy.author"),
+    "ben": ("compliance", "policy.approver", "job.approver"),
+    "eve": ("compliance", "policy.approver", "job.approver"),
+}
 PRICES: Final = {"FR": 120, "DE": 140, "US": 60}
 
 
@@ -185,7 +194,7 @@ async def development(
         processes = Processes(directory / "log")
         stack.push_async_callback(processes.stop)
         await processes.start("status", "-m", "certs.development", "status", str(pki.directory))
-        renewing = asyncio.create_task(_renew_token(pki), name="token")
+        renewing = asyncio.create_task(_renew_tokens(pki), name="tokens")
         stack.callback(renewing.cancel)
         system = Development(
             directory=directory,
@@ -199,26 +208,27 @@ async def development(
         for place in system.places:
             await system.start_runner(place)
         await system.attached(len(system.places))
-        await _write_context(system)
+        await _write_contexts(system)
         yield system
 
 
-async def _write_context(system: Development) -> None:
-    tenant = system.pki.directory / "tenant"
+async def _write_contexts(system: Development) -> None:
+    tenant, template_digest = system.pki.directory / "tenant", await _template_digest()
     fields = {
         "gateway": system.enterprise,
         "pins": str(system.pki.pins),
         "certificate": str(tenant / "client.pem"),
         "key": str(tenant / "client.key.pem"),
-        "token": str(system.pki.directory / "token.jwt"),
         "signing_key": str(tenant / "signing.key.pem"),
         "key_set": str(tenant / "key-set.stmt"),
         "master_key": str(tenant / "master.key"),
         "tenant_id": system.pki.tenant_id.hex(),
-        "template_digest": await _template_digest(),
+        "template_digest": template_digest,
         "outbox": str(system.directory / "outbox"),
     }
-    system.context.write_text(json.dumps(fields, indent=2) + "\n")
+    for person in PEOPLE:
+        path = system.directory / f"{person}.json" if person != DEVELOPER else system.context
+        path.write_text(json.dumps({**fields, "token": str(_token(system.pki, person))}, indent=2) + "\n")
 
 
 async def _template_digest() -> str:
@@ -231,24 +241,32 @@ async def _template_digest() -> str:
     return out.decode().strip()
 
 
-async def _renew_token(pki: DevelopmentPki) -> None:
+async def _renew_tokens(pki: DevelopmentPki) -> None:
     while True:
-        write_token(pki)
+        write_tokens(pki)
         await asyncio.sleep(token_renew_seconds)
 
 
-def write_token(pki: DevelopmentPki) -> None:
-    """A fresh token for the development client, whole or not at all."""
-    token = issuer.mint(
-        pki.directory / "issuer",
-        client_id=CLIENT,
-        audience=AUDIENCE,
-        certificate_pem=(pki.directory / "tenant" / "client.pem").read_bytes(),
-        now=datetime.now(UTC),
-        roles=("compliance",),
-    )
-    partial = pki.directory / "token.jwt.partial"
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token)
-    partial.rename(pki.directory / "token.jwt")
+def write_tokens(pki: DevelopmentPki) -> None:
+    """A fresh token for each of the tenant's people, each whole or not at all."""
+    certificate = (pki.directory / "tenant" / "client.pem").read_bytes()
+    for person, roles in PEOPLE.items():
+        token = issuer.mint(
+            pki.directory / "issuer",
+            client_id=CLIENT,
+            audience=AUDIENCE,
+            certificate_pem=certificate,
+            now=datetime.now(UTC),
+            subject=person,
+            roles=roles,
+        )
+        path = _token(pki, person)
+        partial = path.with_suffix(".partial")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token)
+        partial.rename(path)
+
+
+def _token(pki: DevelopmentPki, person: str) -> Path:
+    return pki.directory / ("token.jwt" if person == DEVELOPER else f"token-{person}.jwt")

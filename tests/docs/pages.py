@@ -1,7 +1,7 @@
 """The documentation as values: pages, fenced blocks, generated parts, links.
 
-- A block is executed unless an HTML comment stands right above it: `<!-- not run: why -->`, or `<!-- picture -->` for a
-  block without a language.
+- A block is executed unless an HTML comment stands right above it: `<!-- not run: why -->`, `<!-- file: path -->` for
+  one that is written to a file, or `<!-- picture -->` for a block without a language.
 - A generated part stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`.
 
     for block in blocks(ROOT / "README.md"): ...
@@ -16,7 +16,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 _FENCE: Final = re.compile(r"```(\w*)")
-_ABOVE: Final = re.compile(r"<!-- (not run: .+|picture) -->")
+_ABOVE: Final = re.compile(r"<!-- (not run: .+|file: .+|picture) -->")
 _PART: Final = re.compile(r"<!-- generated: ([\w-]+) -->\n(.*?)<!-- end: \1 -->", re.DOTALL)
 _LINK: Final = re.compile(r"\[[^]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
 

@@ -32,7 +32,8 @@ MARK = "--carnet-example--"
 IMAGE = "CARNET_BASE_IMAGE=python@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
 
 BLOCKS = [block for page in pages() for block in blocks(page) if not block.above]
-RUN = [block for block in BLOCKS if block.language in ("console", "python")]
+GUIDE = "docs/policy-guide.md"
+RUN = [block for block in BLOCKS if block.language in ("console", "python") and block.page != GUIDE]
 
 
 class System(Protocol):
@@ -125,6 +126,23 @@ def test_the_example_does_what_the_page_says(block: Block, carnet_dev: System, t
     else:
         done = _run([sys.executable, "-"], folder=folder, environment=environment, program=block.text)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.docker
+@pytest.mark.opa
+@pytest.mark.xdist_group("system")
+@pytest.mark.timeout(600)
+def test_the_guide_leads_from_a_blank_page_to_an_overlay_that_decides_and_back(
+    carnet_dev: System, tmp_path: Path
+) -> None:
+    folder = checkout(tmp_path, carnet_dev.directory)
+    environment = {**carnet_dev.environment, "CARNET_BASE_IMAGE": carnet_dev.image}
+    for block in blocks(ROOT / GUIDE):
+        if block.above.startswith("file: "):
+            (folder / block.above.removeprefix("file: ")).write_text(block.text)
+        elif block.language == "console":
+            wrong = run_console(block.text, folder=folder, environment=environment)
+            assert not wrong, f"{block.name}\n" + "\n".join(wrong)
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "json"], ids=lambda block: block.name)
