@@ -1,7 +1,7 @@
 """Checking: an overlay held to everything that an overlay must keep, beside the rules that it would stand with.
 
-- What is looked at, in this order: METADATA, the profile, that it goes with the rules of all, OPA's own strict check,
-  the format, the tests, and that the tests reach every line of its rules.
+- What is looked at, in this order: METADATA, the profile, that it goes with the rules of all, the officer's own cases,
+  OPA's strict check, the format, the tests, and that the tests reach every line of its rules.
 - What could not be looked at is a finding: nothing passes for want of an OPA.
 - Draft and tests are strangers' programs: OPA runs them without environment, in a folder of their own, not for long,
   and without a built-in that the profile lacks, but for a few that tests are written with: nothing is dialled or read.
@@ -11,30 +11,35 @@
     report.clean
 """
 
+import asyncio
 import json
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from carnet.core.errors import FieldInvalid
-from policy import gate
+from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
+from policy import cases, gate
 from policy.bundle import Bundle, home
+from policy.engines.embedded import EmbeddedEngine
 from policy.overlay import Overlay
 from policy.profile import capabilities
 
 seconds_max: Final = 60.0
 findings_max: Final = 256
 
-CHECKS: Final = ("metadata", "profile", "roots", "check", "format", "tests", "coverage")
-_OF_OURS: Final = CHECKS[:3]
-_OF_OPA: Final = CHECKS[3:]
+CHECKS: Final = ("metadata", "profile", "roots", "cases", "check", "format", "tests", "coverage")
+_BEFORE_CASES: Final = CHECKS[:3]
+_OF_OURS: Final = CHECKS[:4]
 # What tests of overlays are written with, beside the rules: a job and a runner to change.
+_TABLE: Final = "cases.json"
 _TESTS_MAY: Final = frozenset({"json.patch", "print", "internal.print", "sprintf"})
 _FOR_RULES: Final = "rules.json"
 _FOR_TESTS: Final = "tests.json"
+# OPA gives each test 5 seconds by itself: on a machine that is slow, a test would fail for that alone.
+_LIMITED: Final = ("--capabilities", _FOR_TESTS, "--timeout", f"{seconds_max:.0f}s")
 _FIXTURES: Final = Path("rego/carnet/fixtures/fixtures_test.rego")
 
 
@@ -68,15 +73,42 @@ def check(name: str, files: Mapping[str, bytes], *, base: Bundle, binary: Path |
         return _stopped(("metadata",), [_of_field("metadata", error)], "the overlay can not be read")
     refused = [Finding(check="profile", text=str(r)) for r in gate.refusals({**base.rules, **overlay.policies})]
     if refused:
-        return _stopped(_OF_OURS, refused, "the rules do not pass the profile")
+        return _stopped(_BEFORE_CASES, refused, "the rules do not pass the profile")
     try:
         whole = base.with_overlays((overlay,))
     except FieldInvalid as error:
-        return _stopped(_OF_OURS, [_of_field("roots", error)], "the rules do not go with those of all")
+        return _stopped(_BEFORE_CASES, [_of_field("roots", error)], "the rules do not go with those of all")
+    unexpected = _cases(whole, overlay)
     if binary is None:
-        return _stopped(_OF_OURS, [], "no OPA was found here")
+        return _stopped(_OF_OURS, unexpected, "no OPA was found here")
     with tempfile.TemporaryDirectory(prefix="carnet-policy-") as folder:
-        return _Workshop(Path(folder), binary, whole, overlay).report()
+        found = _Workshop(Path(folder), binary, whole, overlay).report()
+    return replace(found, findings=tuple([*unexpected, *found.findings][:findings_max]))
+
+
+def _cases(whole: Bundle, overlay: Overlay) -> list[Finding]:
+    """What the officer's own table expects otherwise, by the engine that is built in."""
+    if _TABLE not in overlay.files:
+        return []
+    try:
+        faults = asyncio.run(_asked(whole, overlay))
+    except (FieldInvalid, PolicyEngineUnavailable) as error:
+        return [Finding(check="cases", text=_shown(f"{_TABLE}: {error.text} {error.detail}".strip()))]
+    return [Finding(check="cases", text=_shown(fault)) for fault in faults]
+
+
+async def _asked(whole: Bundle, overlay: Overlay) -> list[str]:
+    table = cases.read(overlay.files[_TABLE], schemas=whole.schemas)
+    engine = EmbeddedEngine(bundle=whole, seconds_max=seconds_max)
+    try:
+        await engine.start()
+        return [
+            f"{case.name}: {fault}"
+            for case in table
+            for fault in await cases.faults(case, engine=engine, overlay=overlay.name)
+        ]
+    finally:
+        await engine.close()
 
 
 def _stopped(checks: tuple[str, ...], findings: list[Finding], why: str) -> Report:
@@ -132,7 +164,7 @@ class _Workshop:
     def _tested(self) -> tuple[int, list[Finding]]:
         if not self._tests:
             return 0, [Finding(check="tests", text="There are no tests.")]
-        ended = self._run("test", "--format", "json", "--capabilities", _FOR_TESTS, *self._beside, *self._tests)
+        ended = self._run("test", "--format", "json", *_LIMITED, *self._beside, *self._tests)
         results = _parsed(ended.stdout) if ended is not None else None
         if not isinstance(results, list) or ended is None:
             text = "OPA did not come to an end." if ended is None else _shown(ended.stderr.strip() or "OPA refuses it.")
@@ -146,7 +178,7 @@ class _Workshop:
         return len(results) - len(failed), found
 
     def _covered(self) -> list[Finding]:
-        ended = self._run("test", "--coverage", "--capabilities", _FOR_TESTS, *self._beside, *self._tests)
+        ended = self._run("test", "--coverage", *_LIMITED, *self._beside, *self._tests)
         whole = _parsed(ended.stdout) if ended is not None else None
         files = whole.get("files") if isinstance(whole, dict) else None
         if not isinstance(files, dict):

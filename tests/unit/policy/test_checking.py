@@ -35,7 +35,7 @@ def test_without_an_opa_nothing_is_clean() -> None:
     report = checking.check(NAME, draft(), base=BASE, binary=None)
     assert not report.clean
     assert [finding.check for finding in report.findings] == ["check", "format", "tests", "coverage"]
-    assert report.checks == ("metadata", "profile", "roots")
+    assert report.checks == ("metadata", "profile", "roots", "cases")
 
 
 def test_an_opa_that_is_none_leaves_nothing_clean() -> None:
@@ -48,6 +48,14 @@ def test_a_draft_that_does_not_parse_is_told_with_its_line() -> None:
     assert report.findings[0].check == "metadata"
     assert report.findings[0].text.startswith("overlay.rego:")
     assert report.checks == ("metadata",)
+
+
+def test_a_case_that_comes_out_otherwise_is_found_without_an_opa() -> None:
+    files = draft(('some place in {"SG"}', 'some place in {"VN"}'))
+    report = checking.check(NAME, files, base=BASE, binary=None)
+    assert texts(report, "cases").count("SG") >= 1
+    broken = checking.check(NAME, draft() | {"cases.json": b'{"cases":[]}'}, base=BASE, binary=None)
+    assert texts(broken, "cases").startswith("cases.json: ")
 
 
 @pytest.mark.parametrize("call", ['http.send({"method": "get", "url": "http://127.0.0.1"})', "opa.runtime()"])
