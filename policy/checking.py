@@ -98,14 +98,16 @@ def _cases(whole: Bundle, overlay: Overlay) -> list[Finding]:
 
 
 async def _asked(whole: Bundle, overlay: Overlay) -> list[str]:
-    table = cases.read(overlay.files[_TABLE], schemas=whole.schemas)
+    table = cases.read_cases(overlay.files[_TABLE], file=_TABLE, bundle=whole)
     engine = EmbeddedEngine(bundle=whole, seconds_max=seconds_max)
     try:
         await engine.start()
         return [
             f"{case.name}: {fault}"
             for case in table
-            for fault in await cases.faults(case, engine=engine, overlay=overlay.name)
+            for fault in cases.complaints(
+                case, await engine.decide(case.query), await engine.judge(case.query, case.runners)
+            )
         ]
     finally:
         await engine.close()

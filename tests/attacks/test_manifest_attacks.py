@@ -21,7 +21,6 @@ from carnet.core.errors import (
     CredentialInvalid,
     EnvelopeMalformed,
     FactsMismatch,
-    FieldInvalid,
     SignatureInvalid,
     StatementInvalid,
 )
@@ -247,7 +246,7 @@ def test_a_job_for_nobody_is_refused_at_submit(parties: Parties) -> None:
     job = parties.sealed("FR")
     # Control: a manifest without recipients exists (a job that waits for approval has none), so submit must ask.
     empty = replace(job.manifest, recipients=())
-    with pytest.raises(FieldInvalid, match="one wrap for each recipient"):
+    with pytest.raises(FactsMismatch, match="no recipients exactly when it must be approved"):
         recipients(parties, job, empty, 0)
     recipients(parties, job, job.manifest, 1)
 
@@ -271,7 +270,7 @@ def test_a_manifest_wider_than_its_decision_is_refused(parties: Parties, monkeyp
     with pytest.raises(FactsMismatch, match="allows a place that the decision does not"):
         recipients(parties, job, wide, 1)
     # Control: a body that is never asked lets the United States in.
-    monkeypatch.setattr(DecisionBody, "permits", lambda self, place: True)
+    monkeypatch.setattr(DecisionBody, "lists", lambda self, place: True)
     recipients(parties, job, wide, 1)
 
 

@@ -82,8 +82,8 @@ def watched(monkeypatch: pytest.MonkeyPatch, search: Search) -> None:
     """Have the gateway searched after each part of the submission that it was sent."""
     honest = transfers._parts
 
-    async def parts(sealed: SealedJob, request_id: str) -> AsyncIterator[jobs_pb2.SubmitJobRequest]:
-        async for part in honest(sealed, request_id):
+    async def parts(sealed: SealedJob) -> AsyncIterator[jobs_pb2.SubmitJobRequest]:
+        async for part in honest(sealed):
             yield part
             if part.HasField("chunk"):
                 await asyncio.sleep(settle_seconds)
