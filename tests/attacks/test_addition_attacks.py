@@ -91,7 +91,7 @@ def sealed_anyhow(
 ) -> tuple[SealedWrap, ...]:
     """Wraps and recipients in pairs, as far as both go."""
     pairs = zip(addendum.recipients, wraps, strict=False)
-    return tuple(self._wraps.seal(job.key, wrap, kid=r.kid, day=day_of(now_ns)) for r, wrap in pairs)
+    return tuple(self._parts.wraps.seal(job.key, wrap, kid=r.kid, day=day_of(now_ns)) for r, wrap in pairs)
 
 
 def new_wraps_only(*, key: JobKey, wraps: tuple[SealedWrap, ...]) -> InsertWraps:
