@@ -190,17 +190,20 @@ async def test_an_engine_that_goes_away_in_mid_job_is_infrastructure_lost_and_le
     engine: DockerEngine, busybox_image: str, tmp_path: Path
 ) -> None:
     real, connections = os.environ["DOCKER_HOST"].removeprefix("unix://"), []
+    begun = asyncio.Event()
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(real)
         connections.extend([writer, inner_writer])
-        await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+        await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer, seen=begun))
 
     server = await asyncio.start_unix_server(forward, str(tmp_path / "d.sock"))
     fragile = DockerEngine(f"unix://{tmp_path}/d.sock")
     argv = ("/bin/busybox", "sh", "-c", "echo begun; /bin/busybox sleep 60")
     task = asyncio.create_task(Run(image=busybox_image, mode=Mode.RAW, argv=argv, label="fragile").on(fragile))
-    await asyncio.sleep(1.5)
+    await asyncio.wait_for(begun.wait(), 20)
+    # What has come this far is read by the runner before it finds the line cut.
+    await asyncio.sleep(0.5)
     server.close()
     (tmp_path / "d.sock").unlink(missing_ok=True)
     for connection in connections:
@@ -213,9 +216,13 @@ async def test_an_engine_that_goes_away_in_mid_job_is_infrastructure_lost_and_le
     assert len(await engine.remove_orphans(label="carnet.test", value="fragile")) == 1
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, seen: asyncio.Event | None = None
+) -> None:
     with suppress(OSError):
         while data := await reader.read(65536):
+            if seen is not None and b"begun\n" in data:
+                seen.set()
             writer.write(data)
             await writer.drain()
         writer.close()
