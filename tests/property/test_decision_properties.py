@@ -44,13 +44,14 @@ def obligations(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def bodies(draw: st.DrawFn) -> dict[str, Any]:
-    verdict = draw(st.sampled_from(list(Verdict)))
     blocked = {rule: sorted(draw(places)) for rule in draw(st.sets(st.sampled_from(RULES)))}
     permitted = draw(places) - {place for found in blocked.values() for place in found}
+    # A review is of something; a denial is of nothing.
+    verdict = draw(st.sampled_from(list(Verdict) if permitted else [Verdict.PERMIT, Verdict.DENY]))
     return {
         "schema": SCHEMA,
         "verdict": verdict,
-        "permitted": sorted(permitted) if verdict is Verdict.PERMIT else [],
+        "permitted": [] if verdict is Verdict.DENY else sorted(permitted),
         "blocked": blocked,
         "obligations": draw(st.lists(obligations(), max_size=3)),
         "reasons": [],
@@ -95,7 +96,8 @@ def test_a_changed_body_parses_or_raises_the_one_error(value: dict[str, Any], da
     except FieldInvalid:
         return
     assert found.payload == bytes(changed)
-    assert found.verdict is Verdict.PERMIT or not found.permitted
+    assert found.verdict is not Verdict.DENY or not found.permitted
+    assert found.verdict is Verdict.PERMIT or not any(found.permits(place) for place in found.permitted)
 
 
 @relaxed
