@@ -1,6 +1,7 @@
 """Proofs and checkpoints at their very bounds."""
 
 import base64
+import hashlib
 
 import pytest
 
@@ -89,6 +90,36 @@ def test_a_consistency_proof_with_a_step_too_many_is_refused() -> None:
                 verify_consistency(
                     size_before=2, size_after=4, root_before=before, root_after=after, path=[*path, FIRST]
                 )
+
+
+def test_the_longest_proof_that_a_log_can_need_is_taken() -> None:
+    """From 2**62 + 1 leaves to 2**63 - 1: a step for each level, the first node, and the two roots."""
+    steps = [hashlib.sha256(b"%d" % i).digest() for i in range(64)]
+    before = after = steps[0]
+    for step in steps[1:-1]:
+        after = node_hash(after, step)
+    before, after = node_hash(steps[-1], before), node_hash(steps[-1], after)
+    verify_consistency(size_before=2**62 + 1, size_after=2**63 - 1, root_before=before, root_after=after, path=steps)
+    with pytest.raises(ProofInvalid):
+        verify_consistency(
+            size_before=2**62 + 1, size_after=2**63 - 1, root_before=before, root_after=after, path=[*steps, FIRST]
+        )
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 4), (5, 7), (6, 8)])
+def test_a_consistency_proof_that_goes_on_above_both_roots_is_refused(before: int, after: int) -> None:
+    path = Tree(LEAVES[:after]).consistency_path(before, after)
+    verify_consistency(
+        size_before=before, size_after=after, root_before=ROOTS[before], root_after=ROOTS[after], path=path
+    )
+    with pytest.raises(ProofInvalid):
+        verify_consistency(
+            size_before=before,
+            size_after=after,
+            root_before=node_hash(FIRST, ROOTS[before]),
+            root_after=node_hash(FIRST, ROOTS[after]),
+            path=[*path, FIRST],
+        )
 
 
 def test_a_tree_has_no_fewer_leaves_than_none() -> None:
