@@ -42,7 +42,7 @@ query(overlay, approvals) := fixtures.with_values({"/gateway/overlay": overlay, 
 decided(asked, said) := body if {
 	body := main.body with input as asked
 		with data.carnet.tables.rules.rows as rows
-		with data.carnet.overlays.known as true
+		with data.carnet.overlays.known as object.get(said, "known", true)
 		with data.carnet.overlays.blocked as object.get(said, "blocked", blocked)
 		with data.carnet.overlays.warned as object.get(said, "warned", warned)
 		with data.carnet.overlays.obliged as object.get(said, "obliged", obliged)
@@ -111,6 +111,8 @@ test_an_overlay_decides_for_its_own_organisation_alone if {
 test_an_overlay_that_the_bundle_does_not_have_leaves_no_decision if {
 	not main.body with input as query("acme", 2)
 	not runners.answer with input as fixtures.asked(query("acme", 2), [fixtures.runner("DE")])
+	decided(query("acme", 2), {"known": true})
+	not decided(query("acme", 2), {"known": false})
 	overlays.known with input as query("", 0)
 	not overlays.known with input as query("acme", 0)
 	main.body with input as query("", 2)
