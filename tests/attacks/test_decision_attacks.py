@@ -87,8 +87,8 @@ async def test_a_denial_attached_to_a_job_ends_it_before_its_payload(
         await play.client.submit(sealed)
     assert not list((tmp_path / "gateway" / "blobs").rglob("*-*-0"))
     # Control: a gateway that does not read the verdict takes the job in.
-    monkeypatch.setattr(intake, "Verdict", SimpleNamespace(PERMIT=Verdict.DENY))
-    monkeypatch.setattr(intake, "check_usable", nothing)
+    monkeypatch.setattr(intake, "Verdict", SimpleNamespace(DENY=Verdict.PERMIT, REVIEW=Verdict.REVIEW))
+    monkeypatch.setattr(intake, "check_submittable", nothing)
     monkeypatch.setattr(intake, "_check_recipients", nothing)
     assert await play.client.submit(sealed)
 
