@@ -271,7 +271,7 @@ def test_a_manifest_wider_than_its_decision_is_refused(parties: Parties, monkeyp
     with pytest.raises(FactsMismatch, match="allows a place that the decision does not"):
         recipients(parties, job, wide, 1)
     # Control: a body that is never asked lets the United States in.
-    monkeypatch.setattr(DecisionBody, "permits", lambda self, place: True)
+    monkeypatch.setattr(DecisionBody, "lists", lambda self, place: True)
     recipients(parties, job, wide, 1)
 
 
