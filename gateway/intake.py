@@ -338,11 +338,10 @@ def _check_sealed(sizes: list[int], manifest: Manifest) -> None:
 def _check_recipients(manifest: Manifest, record: DecisionRecord, body: DecisionBody, *, wraps: int) -> None:
     permitted = {(e.spiffe_id, e.jurisdiction) for e in record.shortlist if e.permitted}
     # Keys are wrapped once others have approved: till then nobody could open the job, whatever happened here.
-    if (body.verdict is Verdict.REVIEW) == bool(manifest.recipients):
-        raise FactsMismatch(
-            "A job has no recipients exactly when it must be approved first.", metadata={"field": "recipients"}
-        )
-    if len(manifest.recipients) != wraps:
+    waits = body.verdict is Verdict.REVIEW
+    if waits and manifest.recipients:
+        raise FactsMismatch("A job that must be approved first has no recipients.", metadata={"field": "recipients"})
+    if (not waits and not manifest.recipients) or len(manifest.recipients) != wraps:
         raise FieldInvalid("There must be one wrap for each recipient.", metadata={"field": "wraps"})
     if len(manifest.recipients) > recipients_max(body.obligations):
         raise FactsMismatch("The job has more recipients than the decision allows.", metadata={"field": "recipients"})

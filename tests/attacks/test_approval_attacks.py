@@ -22,6 +22,7 @@ from carnet.core.envelope import result_key
 from carnet.core.errors import (
     ApprovalRequired,
     FactsMismatch,
+    FieldInvalid,
     JobNotWaiting,
     NotFound,
     PolicyDenied,
@@ -349,7 +350,7 @@ async def test_a_job_that_needs_no_approval_is_not_taken_without_recipients(play
         directory=play.parties.directory / "outbox",
         now_ns=play.parties.clock(),
     )
-    with pytest.raises(FactsMismatch):
+    with pytest.raises(FieldInvalid):
         await play.owner.submit(sealed)
 
 

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carnet.v1 import jobs_pb2, runners_pb2
+from carnet.v1 import decisions_pb2, jobs_pb2, policies_pb2, runners_pb2
 from tests.fixtures.client_double import ClientDouble, facts, hostile_addition, submission
 from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, World, bounded, gateway_of
 from tests.fixtures.listener import reason_of
@@ -29,6 +29,7 @@ from tests.fuzz.shapes import messages, mutated
 pytestmark = [*ON_ITS_LOOP, pytest.mark.timeout(900)]
 
 NAME = "tenants/" + "0a" * 16 + "/jobs/" + "0b" * 16
+REQUEST = "6f1c9f5e-0a34-4a57-9d1e-7f6d3a1b2c3d"
 NEVER = frozenset({"UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "DEADLINE_EXCEEDED", "BUG", "ILLEGAL_TRANSITION"})
 # grpc.aio's own words on a call that ended while it was still sending: it loses the status that came.
 LOST = "Internal error from Core"
@@ -91,6 +92,37 @@ async def _each(parts: list[bytes]) -> AsyncIterator[bytes]:
         yield part
 
 
+def _of_officers(tenant: str) -> dict[str, list[Message]]:
+    """What officers ask: the fuzzer's caller has all roles, so what is behind them is reached."""
+    revision, exemption = f"{tenant}/revisions/{'0c' * 32}", f"{tenant}/exemptions/{'0d' * 16}"
+    file = policies_pb2.PolicyFile(path="overlay.rego", data=b"package carnet.org.fuzzed")
+    named: dict[str, Message] = {
+        "CreateRevision": policies_pb2.CreateRevisionRequest(overlay="fuzzed", files=[file], request_id=REQUEST),
+        "CheckRevision": policies_pb2.CheckRevisionRequest(name=revision),
+        "ApproveRevision": policies_pb2.ApproveRevisionRequest(name=revision, request_id=REQUEST),
+        "ActivateRevision": policies_pb2.ActivateRevisionRequest(name=revision, request_id=REQUEST),
+        "ShadowRevision": policies_pb2.ShadowRevisionRequest(name=revision, shadow=True, request_id=REQUEST),
+        "RollbackRevision": policies_pb2.RollbackRevisionRequest(name=revision, request_id=REQUEST),
+        "GetRevision": policies_pb2.GetRevisionRequest(name=revision),
+        "ListRevisions": policies_pb2.ListRevisionsRequest(page_size=3),
+        "ListDifferences": policies_pb2.ListDifferencesRequest(name=revision, page_size=3),
+        "ListRules": policies_pb2.ListRulesRequest(),
+        "CreateExemption": policies_pb2.CreateExemptionRequest(
+            rule="EU-GDPR-CHV", places=["US"], reason="fuzzed", expires_ns=2**60, uses_max=1, request_id=REQUEST
+        ),
+        "ApproveExemption": policies_pb2.ApproveExemptionRequest(name=exemption, request_id=REQUEST),
+        "RevokeExemption": policies_pb2.RevokeExemptionRequest(name=exemption, request_id=REQUEST),
+        "ListExemptions": policies_pb2.ListExemptionsRequest(page_size=3),
+    }
+    return {
+        "Decisions.GetDecision": [decisions_pb2.GetDecisionRequest(name=f"{tenant}/decisions/{'0e' * 32}")],
+        "Decisions.ListDecisions": [decisions_pb2.ListDecisionsRequest(page_size=3)],
+        "Decisions.ExportDecisions": [decisions_pb2.ExportDecisionsRequest(from_ns=1)],
+        "Decisions.FetchBundle": [decisions_pb2.FetchBundleRequest(revision="sha256:" + "0" * 64)],
+        **{f"Policies.{name}": [message] for name, message in named.items()},
+    }
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def peers(gateway_process: GatewayProcess) -> AsyncIterator[Peers]:
     async with RunnerDouble(gateway_process) as runner, ClientDouble(gateway_process) as client:
@@ -105,10 +137,13 @@ async def peers(gateway_process: GatewayProcess) -> AsyncIterator[Peers]:
             "Jobs.SubmitJob": list(submission(sealed)),
             "Jobs.GetJob": [jobs_pb2.GetJobRequest(name=name)],
             "Jobs.ListJobs": [jobs_pb2.ListJobsRequest(page_size=3)],
-            "Jobs.CancelJob": [jobs_pb2.CancelJobRequest(name=NAME, request_id="6f1c9f5e-0a34-4a57-9d1e-7f6d3a1b2c3d")],
+            "Jobs.CancelJob": [jobs_pb2.CancelJobRequest(name=NAME, request_id=REQUEST)],
             "Jobs.WatchJob": [jobs_pb2.WatchJobRequest(name=NAME, event_index=1)],
             "Jobs.FetchResult": [jobs_pb2.FetchResultRequest(name=name, object=1)],
             "Jobs.AddRecipients": [hostile_addition(client, sealed, name)],
+            "Jobs.ApproveJob": [jobs_pb2.ApproveJobRequest(name=NAME, manifest_digest=digest, request_id=REQUEST)],
+            "Jobs.RefuseJob": [jobs_pb2.RefuseJobRequest(name=NAME, request_id=REQUEST)],
+            **_of_officers(NAME.partition("/jobs/")[0]),
             "Runners.Attach": [runner.credentials(), active(0), renewal(digest)],
             "Runners.FetchPayload": [runners_pb2.FetchPayloadRequest(grant_digest=digest, offset=2**64 - 1)],
             "Runners.DeliverResult": [deliver(open=deliver.Open(grant_digest=digest))],

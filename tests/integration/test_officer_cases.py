@@ -102,10 +102,3 @@ def test_without_an_opa_fmt_is_unavailable_and_writes_nothing(
     assert run("fmt", rego) == 6
     assert "1 ==   1" in rego.read_text()
     assert "POLICY_ENGINE_UNAVAILABLE" in capsys.readouterr().err
-
-
-def test_rules_is_another_word_for_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("rules", "-o", "json") == 0
-    listed = capsys.readouterr().out
-    assert run("list", "-o", "json") == 0
-    assert capsys.readouterr().out == listed

@@ -139,7 +139,7 @@ async def test_a_runner_is_never_offered_an_older_checkpoint_than_before(
     async def slowly(self: Offering, job: StoredJob, *parts: Any) -> Signed:
         # The first of two is held up between the leaf of its decision and its grant.
         if job.key.job_id in held_up:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.5)
         return await grant(self, job, *parts)
 
     monkeypatch.setattr(Offering, "_grant", slowly)
