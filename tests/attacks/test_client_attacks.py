@@ -309,7 +309,7 @@ MANIFESTS: dict[str, tuple[Callable[[ClientDouble, SealedJob], SealedJob], str]]
     "a recipient outside the decision": (elsewhere, "FACTS_MISMATCH"),
     "a recipient in another place": (another_place, "FACTS_MISMATCH"),
     "more recipients than are allowed": (too_many, "FACTS_MISMATCH"),
-    "no recipients": (lambda c, s: replace(resign(c, s, recipients=()), wraps=()), "FACTS_MISMATCH"),
+    "no recipients": (lambda c, s: replace(resign(c, s, recipients=()), wraps=()), "FIELD_INVALID"),
     "a time that is over": (older, "RECIPIENT_KEY_EXPIRED"),
 }
 

@@ -246,7 +246,7 @@ def test_a_job_for_nobody_is_refused_at_submit(parties: Parties) -> None:
     job = parties.sealed("FR")
     # Control: a manifest without recipients exists (a job that waits for approval has none), so submit must ask.
     empty = replace(job.manifest, recipients=())
-    with pytest.raises(FactsMismatch, match="no recipients exactly when it must be approved"):
+    with pytest.raises(FieldInvalid, match="one wrap for each recipient"):
         recipients(parties, job, empty, 0)
     recipients(parties, job, job.manifest, 1)
 

@@ -254,7 +254,7 @@ ATTACKS: dict[Change, str] = {
     a_wrap_is_missing: "FIELD_INVALID",
     a_wrap_too_many: "FIELD_INVALID",
     a_wrap_that_is_too_short: "FIELD_INVALID",
-    no_recipients: "FACTS_MISMATCH",
+    no_recipients: "FIELD_INVALID",
     a_manifest_from_the_past: "RECIPIENT_KEY_EXPIRED",
     a_manifest_from_the_future: "RECIPIENT_KEY_EXPIRED",
     a_manifest_by_a_key_that_is_not_the_tenant_s: "CERT_INVALID",
