@@ -21,6 +21,7 @@ from carnet.core.errors import (
     CredentialInvalid,
     EnvelopeMalformed,
     FactsMismatch,
+    FieldInvalid,
     SignatureInvalid,
     StatementInvalid,
 )
