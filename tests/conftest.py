@@ -19,6 +19,7 @@ settings.register_profile(
 settings.load_profile("carnet")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The engine's tests are one group, whatever else they are."""
     for item in items:
