@@ -187,6 +187,8 @@ async def test_killed_and_hung_under_load_nothing_goes_without_a_decision_and_se
         hung = await hit(load, signal.SIGSTOP)
         before = len(load.accepted)
         await until(lambda: len(load.accepted) > before)
+        # What was accepted is looked at again once the engine answers: the test ends after that, and not before.
+        await until(lambda: "claimed" in {kind for _, kind in written(state).events})
         for caller in callers:
             caller.cancel()
     assert load.refused_since(began_ns) > 0, "somebody asked while there was no engine"
