@@ -1,12 +1,10 @@
 """What every test shares: one Hypothesis profile, the same on a laptop and in continuous integration, and one system.
 
-- No deadline: a machine that is busy would fail examples that are right.
-- Tests that need the container engine run in one worker, one after the other: they count its containers.
+No deadline: a machine that is busy would fail examples that are right.
 """
 
 import os
 
-import pytest
 from hypothesis import settings
 
 from tests.fixtures.system import carnet_dev, client
@@ -17,11 +15,3 @@ settings.register_profile(
     "carnet", deadline=None, max_examples=1000 if os.environ.get("CARNET_FULL") else 100, print_blob=True
 )
 settings.load_profile("carnet")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The engine's tests are one group, whatever else they are."""
-    for item in items:
-        if item.get_closest_marker("docker") and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group("system"))
