@@ -41,14 +41,14 @@ back_seconds_max = 90.0
 poll_seconds = 0.02
 
 
-def children() -> list[int]:
+def processes() -> set[int]:
     """The OPA processes below this one."""
-    found = []
+    found = set()
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):
             parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
             if int(parent) == os.getpid() and b"\0--server\0" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
+                found.add(int(folder.name))
     return found
 
 
@@ -58,6 +58,8 @@ class Load:
 
     parties: Parties
     client: Client
+    # OPA processes that are another test's.
+    others: set[int]
     records: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     prepared: list[int] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
@@ -90,6 +92,10 @@ class Load:
             except CarnetError as error:
                 self.refused.append((time.time_ns(), error))
                 await asyncio.sleep(0.05)
+
+    def child(self) -> set[int]:
+        """The OPA process of the gateway under load; empty between two of them."""
+        return processes() - self.others
 
     def refused_since(self, since_ns: int) -> int:
         """How many were refused."""
@@ -147,13 +153,14 @@ def attempts(state: Path) -> int:
 async def played(parties: Parties, tmp_path: Path) -> AsyncIterator[tuple[Load, Path]]:
     parties.mint()
     state = tmp_path / "gateway"
+    others = processes()
     found = await app.Gateway.start(configured(parties, state, {"engine": "opa", "opa": opa_binary()}))
     try:
         async with (
             Client(parties.context(found.addresses.enterprise)) as client,
             running(parties, parties.runners["FR"], found.addresses.runner, Cage(), tmp_path / "runner"),
         ):
-            yield Load(parties=parties, client=client), state
+            yield Load(parties=parties, client=client, others=others), state
     finally:
         await found.close()
 
@@ -169,11 +176,11 @@ async def until(holds: Callable[[], object]) -> None:
 
 async def hit(load: Load, number: signal.Signals) -> tuple[int, int]:
     """Send the child a signal under load; the time in which no engine can have answered."""
-    [child] = children()
+    [child] = load.child()
     os.kill(child, number)
     since_ns = time.time_ns() + int(settle_seconds * 10**9)
-    await until(lambda: load.refused_since(since_ns) > 0 or [child] != children())
-    await until(lambda: children() and child not in children())
+    await until(lambda: load.refused_since(since_ns) > 0 or {child} != load.child())
+    await until(lambda: load.child() - {child})
     until_ns = time.time_ns()
     # Nobody helps: the next answer comes from another child that the gateway started by itself.
     await until(lambda: load.prepared and load.prepared[-1] > until_ns)
