@@ -54,22 +54,23 @@ def test_a_real_opa_verifies_our_signature(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("data", "said"),
     [
-        ("unsigned", tampered(lambda files: files.pop(SIGNATURES)), "missing .signatures.json"),
-        ("another key", packed(key=OTHER), "failed to verify"),
-        ("no token", tampered(lambda files: with_token(files)), "missing"),
-        ("a file changed", tampered(lambda files: files.update({"data.json": b"{}"})), "digest mismatch"),
-        (
-            "a file added",
+        pytest.param(tampered(lambda files: files.pop(SIGNATURES)), "missing .signatures.json", id="unsigned"),
+        pytest.param(packed(key=OTHER), "failed to verify", id="another key"),
+        pytest.param(tampered(lambda files: with_token(files)), "missing", id="no token"),
+        pytest.param(
+            tampered(lambda files: files.update({"data.json": b"{}"})), "digest mismatch", id="a file changed"
+        ),
+        pytest.param(
             tampered(lambda files: files.update({"carnet/a.rego": b"package carnet.a\n"})),
             "not included",
+            id="a file added",
         ),
-        ("a file removed", tampered(lambda files: files.pop("carnet/ofac/ofac.rego")), "not found"),
+        pytest.param(tampered(lambda files: files.pop("carnet/ofac/ofac.rego")), "not found", id="a file removed"),
     ],
-    ids=lambda value: value if isinstance(value, str) and " " not in value else None,
 )
-def test_a_real_opa_refuses_what_we_refuse(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+def test_a_real_opa_refuses_what_we_refuse(tmp_path: Path, data: bytes, said: str) -> None:
     assert said in builds(tmp_path, data)
     with pytest.raises(signing.BundleUnsigned):
         release.read(data, {KEY.keyid: KEY.public})
