@@ -46,7 +46,7 @@ class Bundles(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the service works with; joined in app.py."""
+    """What the service works with; joined in services.py."""
 
     store: Store
     log: AuditLog

@@ -45,7 +45,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What deliveries work with; joined in app.py."""
+    """What deliveries work with; joined in services.py."""
 
     store: Store
     blobs: BlobStore

@@ -68,7 +68,7 @@ part_seconds_max: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What intake works with; joined in app.py. `render` gives a reason in words.
+    """What intake works with; joined in services.py. `render` gives a reason in words.
 
     `adopt` hands a job to dispatch; `knows` says whether it has one of that name that has not ended.
     """

@@ -1,4 +1,4 @@
-"""Prometheus metrics of one gateway, on a registry of its own; served on loopback by app.py."""
+"""Prometheus metrics of one gateway, on a registry of its own; served by metricsserver.py."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 

@@ -40,7 +40,7 @@ from gateway.storage.wraps import WrapGone, WrapKeys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What dispatch works with; joined in app.py."""
+    """What dispatch works with; joined in parts.py."""
 
     store: Store
     lives: Lives

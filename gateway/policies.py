@@ -42,7 +42,7 @@ _READERS: Final = (Role.AUTHOR, Role.APPROVER, Role.COMPLIANCE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the service works with; joined in app.py."""
+    """What the service works with; joined in services.py."""
 
     store: Store
     policy: Activates

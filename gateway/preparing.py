@@ -35,7 +35,7 @@ from policy.rendering import Sentence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What preparing works with; joined in app.py. `in_words` gives a reason in words."""
+    """What preparing works with; joined in services.py. `in_words` gives a reason in words."""
 
     store: Store
     roster: Roster

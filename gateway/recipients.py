@@ -44,7 +44,7 @@ from policy.engine import Volume
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What additions work with; joined in app.py."""
+    """What additions work with; joined in services.py."""
 
     store: Store
     lives: Lives

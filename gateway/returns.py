@@ -32,7 +32,7 @@ page: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What returns work with; joined in app.py."""
+    """What returns work with; joined in services.py."""
 
     store: Store
     log: AuditLog

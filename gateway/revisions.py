@@ -51,7 +51,7 @@ class Activates(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What revisions work with; joined in app.py. `opa` is the binary that checks drafts, where there is one."""
+    """What revisions work with; joined in parts.py. `opa` is the binary that checks drafts, where there is one."""
 
     store: Store
     policy: Activates

@@ -16,7 +16,7 @@ from carnet.cli.options import Options
 from carnet.client import Client
 from carnet.core.errors import CredentialInvalid, EnvelopeUnopened, FieldInvalid, StatementInvalid
 from carnet.officer import Officer
-from gateway import app
+from gateway import parts
 from gateway.judge import Judge
 from policy import release
 from policy.bundle import Bundle
@@ -192,7 +192,7 @@ async def test_a_replay_a_year_later_gives_the_same_bytes_on_either_engine(
     def last_year(asked: PolicyEngine, signer: Any, *, clock: Callable[[], int]) -> Judge:
         return Judge(asked, signer, clock=lambda: clock() - YEAR_NS)
 
-    monkeypatch.setattr(app, "Judge", last_year)
+    monkeypatch.setattr(parts, "Judge", last_year)
     async with desk_of(parties, tmp_path) as desk:
         for document in (facts(), HEALTH, BULK):
             with pytest.raises(StatementInvalid, match="not valid now"):

@@ -13,7 +13,7 @@ import pytest
 from carnet.cli.options import Options
 from carnet.client import Client
 from carnet.core.errors import FieldInvalid, NotFound
-from gateway import app
+from gateway import parts
 from policy.bundle import Bundle, home
 from policy.commands import simulate
 from policy.engines.choice import EngineName
@@ -105,7 +105,7 @@ async def test_a_draft_that_takes_a_block_back_shows_what_it_newly_permits_first
     async def bundle_of(*_: object) -> Bundle:
         return live
 
-    monkeypatch.setattr(app, "bundle_of", bundle_of)
+    monkeypatch.setattr(parts, "bundle_of", bundle_of)
     async with desk(parties, tmp_path) as (found, options, key):
         await asked(found, facts(), GENETIC)
         capsys.readouterr()
