@@ -32,7 +32,7 @@ from carnet.core.encoding import ctx
 from carnet.core.errors import FieldInvalid, NotFound, StatementInvalid
 from carnet.core.hybrid import HybridPrivateKey
 from carnet.core.job import JobState
-from carnet.rpc import calling
+from carnet.rpc import calling, reading, strict
 from carnet.tls import channel_credentials, open_channel
 from carnet.v1 import decisions_pb2, jobs_pb2
 from carnet.v1.decisions_pb2_grpc import DecisionsStub
@@ -161,12 +161,13 @@ class Officer:
         return bytes(data)
 
     def _open(self, entry: decisions_pb2.DecisionEntry, *, at_least: int) -> LoggedDecision:
-        decided = open_decision(entry.decision, pins=self._context.pins.gateway)
-        if decided.logged is None:
-            raise StatementInvalid("The decision came without its entry in the log.")
-        if decided.record.tenant_id != self._context.tenant_id:
-            raise StatementInvalid("The decision is another tenant's.")
-        leaf = self._seen.open(decided.logged, at_least=at_least)
+        with reading():
+            decided = open_decision(entry.decision, pins=self._context.pins.gateway)
+            if decided.logged is None:
+                raise StatementInvalid("The decision came without its entry in the log.")
+            if decided.record.tenant_id != self._context.tenant_id:
+                raise StatementInvalid("The decision is another tenant's.")
+            leaf = self._seen.open(decided.logged, at_least=at_least)
         found = LoggedDecision(
             summary=summary_of(entry),
             record=decided.record,
@@ -188,7 +189,7 @@ class Officer:
     @property
     def _decisions(self) -> "DecisionsAsyncStub":
         assert self._channel is not None, "use the officer in `async with`"
-        return DecisionsStub(self._channel)
+        return DecisionsStub(strict(self._channel))
 
 
 def summary_of(entry: decisions_pb2.DecisionEntry) -> DecisionSummary:

@@ -29,7 +29,7 @@ from carnet.policyanswers import (
     revision_of,
     rule_of,
 )
-from carnet.rpc import calling
+from carnet.rpc import calling, reading, strict
 from carnet.v1 import policies_pb2 as pb
 from carnet.v1.policies_pb2_grpc import PoliciesStub
 
@@ -114,7 +114,8 @@ class PolicyOfficer(Officer):
         found = revision_of(message)
         if found.name != name:
             raise StatementInvalid("The gateway answered with another revision.")
-        check_files(found, dict(found.files))
+        with reading():
+            check_files(found, dict(found.files))
         return found
 
     async def revisions(self) -> AsyncGenerator[Revision, None]:
@@ -199,4 +200,4 @@ class PolicyOfficer(Officer):
     @property
     def _policies(self) -> "PoliciesAsyncStub":
         assert self._channel is not None, "use the officer in `async with`"
-        return PoliciesStub(self._channel)
+        return PoliciesStub(strict(self._channel))

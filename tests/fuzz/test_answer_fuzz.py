@@ -154,7 +154,7 @@ ASKED: dict[str, Ask] = {
     "Jobs.ApproveJob": lambda client, stage: client.approve(stage.waiting.name),
     "Jobs.RefuseJob": lambda client, stage: client.refuse(stage.waiting.name),
 }
-# The double speaks to clients and runners; lies to officers are in tests/attacks/test_decision_log_attacks.py.
+# The double speaks to clients and runners; what officers are told is in test_officer_answer_fuzz.py.
 OF_OFFICERS = ("Decisions.", "Policies.")
 HEARD = ("Runners.Attach", "Runners.FetchPayload", "Runners.DeliverResult")
 
