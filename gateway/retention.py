@@ -9,7 +9,6 @@
 from carnet.core import limits
 from carnet.core.decision import Obligation, parse_body
 from gateway.lives import ENDED
-from gateway.storage import queries
 from gateway.storage.blobs import BlobStore, Payload, Result
 from gateway.storage.records import JobKey, StoredJob
 from gateway.storage.store import Store
@@ -18,15 +17,16 @@ DAY_NS = 24 * 3600 * 10**9
 
 
 async def sweep(store: Store, blobs: BlobStore, *, now_ns: int) -> int:
-    """Remove what is past its time, of every job that has ended; how many results went."""
-    removed, after = 0, None
-    while True:
-        page = await store.read(queries.jobs_in_states, ENDED, after=after)
-        for job in page:
+    """Remove what is past its time, of every job that has ended; how many results went.
+
+    What is kept is asked of the disk, so that a round costs as much as there is to keep, and not as much as ever ran.
+    """
+    removed = 0
+    for key in await blobs.jobs():
+        job = await store.job(key)
+        if job is not None and job.life.state in ENDED:
             removed += await _sweep_job(store, blobs, job, now_ns=now_ns)
-        if len(page) < limits.page_size_max:
-            return removed
-        after = page[-1].key
+    return removed
 
 
 async def _sweep_job(store: Store, blobs: BlobStore, job: StoredJob, *, now_ns: int) -> int:

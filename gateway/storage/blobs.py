@@ -19,6 +19,7 @@ Rules:
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import secrets
@@ -119,7 +120,11 @@ class BlobStore:
 
     async def delete(self, blob: Payload | Result) -> None:
         """Remove a payload or a result, if it is there."""
-        await self.run(remove_folder, self._directory / blob.path)
+        await self.run(_delete, self._directory / blob.path)
+
+    async def jobs(self) -> tuple[JobKey, ...]:
+        """Every job of which a payload or results are kept, in order."""
+        return await self.run(self._jobs)
 
     async def sweep(self, known: Collection[tuple[JobKey, bytes]]) -> int:
         """Remove what no job has: at start, with `queries.job_keys`. How many folders went."""
@@ -158,6 +163,11 @@ class BlobStore:
                 before.close()
             folder = self._open_results[path] = SegmentFolder(path, bytes_max=bytes_max)
         return folder
+
+    def _jobs(self) -> tuple[JobKey, ...]:
+        kept = [path for name in ("payloads", "results") for path in self._directory.glob(f"{name}/*/*/*")]
+        names = sorted({path.parts[-3:-1] for path in kept})
+        return tuple(JobKey(tenant_id=bytes.fromhex(tenant), job_id=bytes.fromhex(job)) for tenant, job in names)
 
     def _sweep(self, known: Collection[tuple[JobKey, bytes]]) -> int:
         payloads = {Payload(key=key, manifest_digest=digest).path for key, digest in known}
@@ -272,6 +282,13 @@ def check_segments(segments: Sequence[Segment], objects: Sequence[SealedObject])
     signed = [(o.id, i, digest) for o in objects for i, digest in enumerate(o.segment_digests)]
     if [(segment.object_id, segment.index, segment.digest) for segment in segments] != signed:
         raise PayloadDigestMismatch
+
+
+def _delete(path: Path) -> None:
+    remove_folder(path)
+    # The job's own folder goes with the last that was in it; nothing new comes for a job that has ended.
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
 
 
 def _read(path: Path, offset: int) -> bytes:
