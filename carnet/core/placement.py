@@ -117,9 +117,11 @@ class _Question:
     now_ns: int
 
     def verdicts_on(self, offer: RunnerOffer) -> tuple[RunnerVerdict, ...]:
+        """What stage 2 said of the runner; nothing before it was asked, or where it left the runner out."""
         return (self.verdicts or {}).get(offer.facts.spiffe_id, ())
 
     def obligations_on(self, offer: RunnerOffer) -> tuple[Obligation, ...]:
+        """The duties of the job, and those of this very runner."""
         return self.body.obligations + tuple(o for v in self.verdicts_on(offer) for o in v.obligations)
 
 
