@@ -158,6 +158,7 @@ def _scan(payload: bytes, shape: MessageShape, *, depth: int) -> None:
     seen: set[int] = set()
     fields, offset, end = shape.fields, 0, len(payload)
     while offset < end:
+        start = offset
         key, offset = _varint(payload, offset)
         number = key >> 3
         field = fields.get(number)
@@ -167,7 +168,25 @@ def _scan(payload: bytes, shape: MessageShape, *, depth: int) -> None:
             if number in seen:
                 raise EnvelopeMalformed(_MALFORMED)
             seen.add(number)
+        head = payload[start:offset]
         offset = _value(payload, offset, field, depth=depth)
+        if field.repeated and field.text:
+            offset = _short_texts(payload, offset, head)
+
+
+def _short_texts(payload: bytes, offset: int, head: bytes) -> int:
+    """Pass over the ASCII texts of less than 128 bytes that follow under the same key, in its very spelling.
+
+    A manifest lists hundreds of jurisdictions. What is spelled otherwise is left to who reads every spelling.
+    """
+    at, end = offset + len(head), len(payload)
+    while at < end and payload.startswith(head, offset):
+        text = at + 1
+        after = text + payload[at]
+        if payload[at] >= 0x80 or after > end or not payload[text:after].isascii():
+            break
+        offset, at = after, after + len(head)
+    return offset
 
 
 def _value(payload: bytes, offset: int, field: FieldShape, *, depth: int) -> int:

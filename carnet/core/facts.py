@@ -12,6 +12,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from carnet.core import limits
@@ -40,15 +41,21 @@ TRISTATE: Final = frozenset({"yes", "no", "unknown"})
 
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _JURISDICTION: Final = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+_JURISDICTION_CHARS_MAX: Final = 6
 _CONTROL_CODE: Final = re.compile(r"EAR99|[0-9][A-E][0-9]{3}(\.[a-z0-9]{1,4}){0,6}")
 _IMAGE: Final = re.compile(r"([a-z0-9][a-z0-9._:/-]{0,254}@)?sha256:[0-9a-f]{64}")
 
 
 def check_jurisdiction(code: str, *, path: str = "jurisdiction") -> str:
     """An ISO 3166-1 alpha-2 code, or an ISO 3166-2 one (`FR`, `UA-43`), by shape. Raises `FieldInvalid`."""
-    if not _JURISDICTION.fullmatch(code):
+    if len(code) > _JURISDICTION_CHARS_MAX or not _is_jurisdiction(code):
         refuse(path, "must be an ISO 3166-1 alpha-2 or ISO 3166-2 code")
     return code
+
+
+@lru_cache(8192)
+def _is_jurisdiction(code: str) -> bool:
+    return _JURISDICTION.fullmatch(code) is not None
 
 
 def country_of(code: str) -> str:

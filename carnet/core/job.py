@@ -10,6 +10,7 @@
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from carnet.core import limits
@@ -166,13 +167,7 @@ def check_facts(manifest: Manifest, facts: JobFacts) -> None:
     for name, (signed, declared) in pairs.items():
         if signed != declared:
             raise FactsMismatch(f"The manifest's {name} differs from the facts.", metadata={"field": name})
-    if facts.constraints.only:
-        allowed = set(facts.constraints.only)
-        if any(place not in allowed and place[:2] not in allowed for place in manifest.allowed_jurisdictions):
-            raise FactsMismatch("The manifest allows a place outside the facts.", metadata={"field": "only"})
-    never = set(facts.constraints.never)
-    if any(place in never or place[:2] in never for place in manifest.allowed_jurisdictions):
-        raise FactsMismatch("The manifest allows a place that the facts exclude.", metadata={"field": "never"})
+    _check_within(manifest.allowed_jurisdictions, facts.constraints.only, facts.constraints.never)
 
 
 def find_recipient(manifest: Manifest, addenda: tuple[Addendum, ...], *, spiffe_id: str, kid: bytes) -> Recipient:
@@ -189,10 +184,7 @@ def _check_manifest(manifest: Manifest) -> None:
     _check_sizes(manifest)
     if not 0 < manifest.not_after_ns - manifest.created_ns <= limits.manifest_seconds_max * 10**9:
         raise EnvelopeMalformed("A manifest is valid for 24 hours at most.")
-    if manifest.allowed_jurisdictions != tuple(sorted(set(manifest.allowed_jurisdictions))):
-        raise EnvelopeMalformed("The allowed jurisdictions must be sorted and distinct.")
-    for place in manifest.allowed_jurisdictions:
-        check_jurisdiction(place)
+    _check_places(manifest.allowed_jurisdictions)
     _check_recipients(manifest.recipients, least=0)
     if any(r.jurisdiction not in manifest.allowed_jurisdictions for r in manifest.recipients):
         raise EnvelopeMalformed("A recipient is outside the allowed jurisdictions.")
@@ -202,6 +194,26 @@ def _check_manifest(manifest: Manifest) -> None:
         raise EnvelopeMalformed("Objects are numbered from 0 without gaps.")
     if not 1 <= manifest.attempts_max <= limits.attempts_max:
         raise EnvelopeMalformed("The number of attempts is out of bounds.")
+
+
+# A client's jobs allow the same hundreds of places, time after time: what was found good once is not looked at again.
+
+
+@lru_cache(64)
+def _check_places(places: tuple[str, ...]) -> None:
+    if places != tuple(sorted(set(places))):
+        raise EnvelopeMalformed("The allowed jurisdictions must be sorted and distinct.")
+    for place in places:
+        check_jurisdiction(place)
+
+
+@lru_cache(64)
+def _check_within(places: tuple[str, ...], only: tuple[str, ...], never: tuple[str, ...]) -> None:
+    allowed, excluded = set(only), set(never)
+    if only and any(place not in allowed and place[:2] not in allowed for place in places):
+        raise FactsMismatch("The manifest allows a place outside the facts.", metadata={"field": "only"})
+    if any(place in excluded or place[:2] in excluded for place in places):
+        raise FactsMismatch("The manifest allows a place that the facts exclude.", metadata={"field": "never"})
 
 
 def _check_sizes(manifest: Manifest) -> None:

@@ -58,3 +58,64 @@ def test_the_shortest_spelling_of_a_number_is_taken(value: bytes) -> None:
 def test_any_other_spelling_and_what_is_beyond_64_bits_is_refused(value: bytes) -> None:
     with pytest.raises(EnvelopeMalformed):
         scan(b"\x08" + value, FLAT)
+
+
+LISTS = MessageShape(
+    fields={
+        3: FieldShape(wire=WireType.LEN, text=True, repeated=True),
+        4: FieldShape(wire=WireType.LEN, repeated=True),
+        20: FieldShape(wire=WireType.LEN, text=True, repeated=True),
+        21: FieldShape(wire=WireType.LEN, text=True),
+    }
+)
+WIDE = b"\xa2\x01"  # the key of field 20, of two bytes
+
+
+@pytest.mark.parametrize("key", [b"\x1a", WIDE])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        (b"DE", b"FR", b"FR-IDF"),
+        (b"", b"", b""),
+        ("é".encode(), b"FR", "é".encode(), b"FR"),
+        (b"a" * 127, b"a" * 127, b"b"),
+        (b"a" * 127, b"a" * 128, b"a" * 300, b"b"),
+    ],
+)
+def test_a_list_of_texts_is_read_whatever_their_length_and_script(key: bytes, texts: tuple[bytes, ...]) -> None:
+    def spelled(text: bytes) -> bytes:
+        size = bytes([len(text)]) if len(text) < 128 else bytes([len(text) & 0x7F | 0x80, len(text) >> 7])
+        return key + size + text
+
+    payload = b"".join(map(spelled, texts))
+    scan(payload, LISTS)
+    for cut in (1, 2):
+        with pytest.raises(EnvelopeMalformed):
+            scan(payload[:-cut], LISTS) if len(texts[-1]) >= cut else scan(payload + key, LISTS)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        b"\x1a",  # a key without a length
+        b"\x1a\x02F",  # cut short
+        b"\x1a\x01\xff",  # not text
+        b"\x1a\x01F\x1a\x01\xff",
+        b"\x1a\x81\x00F",  # a length that is longer than it must be
+        b"\x1b\x02FR",  # another wire type
+        b"\x9a\x00\x02FR",  # the same key, spelled longer than it must be
+        b"\xa2\x81\x00\x02FR",
+        b"\xaa\x01\x00\xaa\x01\x00",  # one that does not repeat, twice
+    ],
+)
+@pytest.mark.parametrize("before", [b"\x1a\x02DE\x1a\x02FR", WIDE + b"\x02DE" + WIDE + b"\x02FR"])
+def test_attack_what_follows_a_list_of_texts_is_read_as_strictly(before: bytes, after: bytes) -> None:
+    scan(before, LISTS)
+    with pytest.raises(EnvelopeMalformed):
+        scan(before + after, LISTS)
+
+
+def test_a_list_of_bytes_is_not_taken_for_texts_nor_texts_for_bytes() -> None:
+    scan(b"\x22\x01\xff\x22\x01\xff\x1a\x01a\x22\x01\xff\x1a\x01b", LISTS)
+    with pytest.raises(EnvelopeMalformed):
+        scan(b"\x1a\x01a\x22\x01\xff\x1a\x01\xff", LISTS)
