@@ -17,7 +17,7 @@ from carnet.core.job import JobState
 from carnet.core.lifecycle import ApprovalRefused, Approved
 from gateway.identity import Caller
 from gateway.lives import Lives
-from gateway.requests import remember_request
+from gateway.requests import done_before, remember_request
 from gateway.roles import Role, check_other, person_digest, person_of, require
 from gateway.storage import policyqueries
 from gateway.storage.operations import Operation
@@ -58,6 +58,8 @@ class Approvals:
         require(caller, Role.JOB_APPROVER)
         person = person_of(caller)
         async with self._turns.setdefault(job.key, asyncio.Lock()):
+            if await done_before(self._store, caller, request_id, _body(job, person, approved=False)) is not None:
+                return
             await self._check(job, person)
             before = await self._store.read(policyqueries.approvers, job.key)
             # Whoever approved first and thinks better of it is a row already; the leaf says the rest.
@@ -79,7 +81,7 @@ class Approvals:
     def _said(self, caller: Caller, job: StoredJob, request_id: str, *, approved: bool) -> tuple[Operation, ...]:
         now_ns = self._clock()
         approval = JobApproval(key=job.key, person=person_of(caller), approved=approved, time_ns=now_ns)
-        body = job.key.job_id + job.manifest_digest + person_digest(approval.person) + bytes([approved])
+        body = _body(job, approval.person, approved=approved)
         return (InsertJobApproval(approval=approval), remember_request(caller, request_id, body, now_ns=now_ns))
 
     async def _note(self, job: StoredJob, person: Person, operations: tuple[Operation, ...]) -> None:
@@ -99,3 +101,7 @@ class Approvals:
             raise JobNotWaiting("The job does not wait for an approval.") from None
         if not written.applied:
             raise RequestIdReused
+
+
+def _body(job: StoredJob, person: Person, *, approved: bool) -> bytes:
+    return job.key.job_id + job.manifest_digest + person_digest(person) + bytes([approved])

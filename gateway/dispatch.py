@@ -4,6 +4,7 @@
   that the job was wrapped for and has a free slot. Policy is asked again before each claim; no answer, no claim.
 - The dispatch decision's leaf is durable before the grant is signed, and the grant names the checkpoint that covers it.
 - A lease that ran out, a deadline that passed, a runner that came back with another key: the sweep notices each second.
+  A recipient that stays away for minutes, or that its operator no longer vouches for, is passed over like one of those.
 - After a restart nothing is assumed: leases live until their stored deadlines, and queued jobs are queued again.
 - A round that fails is logged, and the next one begins: what is stored decides what is done, so a queued job that fell
   out of the queue, or a slot that was not given back, is put right within a second.
@@ -171,6 +172,7 @@ class Dispatch:
             self._spawn(self._claim(key), name="claim")
 
     async def _sweep(self) -> None:
+        self._roster.note(now_ns=self._parts.clock())
         for job in self._lives.all():
             if job.life.state is State.QUEUED and job.key not in self._queued and job.key not in self._claiming:
                 self._requeue(job.key)
@@ -247,13 +249,19 @@ class Dispatch:
     def _gone(self, job: StoredJob) -> Contender | None:
         for contender in job.life.contenders:
             presence = self._roster.find(contender.spiffe_id)
-            if not contender.spent and presence is not None and not presence.runner.opens(contender.kid):
+            restarted = presence is not None and not presence.runner.opens(contender.kid)
+            if not contender.spent and (restarted or self._absent(contender)):
                 return contender
         return None
 
+    def _absent(self, contender: Contender) -> bool:
+        return self._roster.absent(contender.spiffe_id, now_ns=self._parts.clock())
+
     async def _offer(self, job: StoredJob, contender: Contender, presence: Presence) -> None:
+        asked = self._parts.judge.revisions
         grant_digest = await self._offering.offer(job, contender, presence)
-        self._revisions[grant_digest] = self._parts.judge.revisions
+        # What is in force by now may be newer than what was asked: then the first renewal asks again.
+        self._revisions[grant_digest] = asked
 
     # --- leases --------------------------------------------------------------------------------------------------
 
@@ -261,12 +269,13 @@ class Dispatch:
         current = job.life.current
         if current is None:
             raise LeaseLost
+        asked = self._parts.judge.revisions
         try:
             await self._offering.recheck(job, presence, current.kid)
         except PolicyDenied:
             await self._lives.step(job.key, RenewalDenied(), fence=held_by(presence, grant_digest))
             raise LeaseLost from None
-        self._revisions[grant_digest] = self._parts.judge.revisions
+        self._revisions[grant_digest] = asked
 
     async def _lost(self, presence: Presence, grant_digest: bytes, *, reason: str) -> None:
         job = self._lives.of_grant(grant_digest)

@@ -19,7 +19,7 @@ from gateway.messages import job_key, job_message
 from gateway.pages import PageTokens
 from gateway.preparing import Preparing
 from gateway.recipients import Recipients
-from gateway.requests import remember_request
+from gateway.requests import done_before, remember_request
 from gateway.returns import Returns
 from gateway.storage import queries
 from gateway.storage.records import StoredJob
@@ -91,11 +91,13 @@ class Jobs(JobsServicer):
     async def CancelJob(self, request: pb.CancelJobRequest, context: Any) -> pb.Job:  # noqa: ARG002, N802
         """Stop a job. A second time changes nothing while it is being stopped."""
         validation.check(request)
-        job = await self._own(caller(), request.name)
+        job, body = await self._own(caller(), request.name), request.name.encode()
+        if await done_before(self._store, caller(), request.request_id, body) is not None:
+            return job_message(job)
         if job.life.state.terminal:
             raise JobNotCancellable(metadata={"state": job.life.state})
         if job.life.cause is None:
-            remember = remember_request(caller(), request.request_id, request.name.encode(), now_ns=self._clock())
+            remember = remember_request(caller(), request.request_id, body, now_ns=self._clock())
             try:
                 await self._lives.step(job.key, CancelAsked(), operations=(remember,))
             except IllegalTransition:

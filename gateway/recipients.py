@@ -30,7 +30,7 @@ from gateway.judge import Judge
 from gateway.keysets import KeySets
 from gateway.ledger import Ledger
 from gateway.lives import Dossier, Lives
-from gateway.requests import remember_request
+from gateway.requests import done_before, remember_request
 from gateway.standing import Standing
 from gateway.storage import policyqueries
 from gateway.storage.operations import CountVolumes, InsertAddendum, InsertWraps, Operation
@@ -80,6 +80,9 @@ class Recipients:
 
     async def add(self, caller: Caller, job: StoredJob, request: pb.AddRecipientsRequest) -> None:
         """Add recipients. Raises what is wrong with the addendum, `ApprovalRequired`, or `JobNotWaiting`."""
+        signed = signed_from_proto(request.addendum)
+        if await done_before(self._parts.store, caller, request.request_id, signed.payload) is not None:
+            return
         _check_waits(job)
         dossier = await self._parts.lives.dossier(job)
         written = self._open(caller, dossier, request)

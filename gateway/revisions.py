@@ -22,7 +22,7 @@ from carnet.wire import audit_entry
 from gateway.composition import Composition
 from gateway.identity import Caller
 from gateway.overlayfiles import packed, unpacked
-from gateway.requests import remember_request
+from gateway.requests import done_before, remember_request
 from gateway.roles import Role, check_other, person_digest, person_of, require
 from gateway.shadow import Shadow
 from gateway.storage import policyqueries
@@ -92,7 +92,7 @@ class Revisions:
         )
         if not validate_only:
             insert = InsertRevision(revision=draft, files=packed(files))
-            await self._write(caller, "policy.created", request_id, key, insert)
+            await self._write(caller, "policy.created", request_id, key, insert, asked=key)
         return draft
 
     async def get(self, caller: Caller, key: RevisionKey) -> StoredRevision:
@@ -125,6 +125,8 @@ class Revisions:
         require(caller, Role.APPROVER)
         revision = await self.get(caller, key)
         check_other(person_of(caller), revision.author)
+        if await self._done(caller, "policy.approved", request_id, key) is not None:
+            return revision
         _expect(revision, RevisionState.DRAFT)
         report = await self.check(caller, key)
         if not report.clean:
@@ -134,7 +136,7 @@ class Revisions:
         approved = replace(
             revision, state=RevisionState.APPROVED, approver=person_of(caller), approved_ns=self._parts.clock()
         )
-        await self._write(caller, "policy.approved", request_id, key, UpdateRevision(revision=approved))
+        await self._write(caller, "policy.approved", request_id, key, UpdateRevision(revision=approved), asked=key)
         return await self.get(caller, key)
 
     async def activate(self, caller: Caller, key: RevisionKey, request_id: str) -> StoredRevision:
@@ -143,6 +145,8 @@ class Revisions:
         async with self._turn:
             revision = await self.get(caller, key)
             check_other(person_of(caller), revision.author)
+            if await self._done(caller, "policy.activated", request_id, key) is not None:
+                return revision
             _expect(revision, RevisionState.APPROVED)
             await whole(self._switch(caller, revision, "policy.activated", request_id))
             return await self.get(caller, key)
@@ -158,13 +162,17 @@ class Revisions:
             revision = await self.get(caller, key) if key is not None else None
             if revision is not None:
                 check_other(person_of(caller), revision.author)
+            left = await self._done(caller, "policy.rolledback", request_id, key)
+            if left is not None:
+                return await self.get(caller, left)
+            if revision is not None:
                 _expect(revision, RevisionState.RETIRED)
             if revision is None and current is None:
                 raise NotReady("There is nothing to go back from.")
             await whole(self._switch(caller, revision, "policy.rolledback", request_id))
-            left = revision or current
-            assert left is not None
-            return await self.get(caller, left.key)
+            named = revision or current
+            assert named is not None
+            return await self.get(caller, named.key)
 
     async def set_shadow(self, caller: Caller, key: RevisionKey, request_id: str, *, shadow: bool) -> StoredRevision:
         """Ask a revision beside the live one, or no more; a tenant has one shadow.
@@ -181,7 +189,7 @@ class Revisions:
             overlay = await self._parts.composition.read(revision) if shadow else None
             await self._parts.shadow.follow(key, overlay)
             operations = (UpdateRevision(revision=found) for found in changed)
-            await self._write(caller, "policy.shadowed", request_id, key, *operations)
+            await self._write(caller, "policy.shadowed", request_id, key, *operations, asked=key)
             return await self.get(caller, key)
 
     async def _switch(self, caller: Caller, revision: StoredRevision | None, kind: str, request_id: str) -> None:
@@ -222,7 +230,13 @@ class Revisions:
         named = revision or current
         assert named is not None
         await self._write(
-            caller, kind, request_id, named.key, *operations, bundle=bytes.fromhex(bundle.revision.split(":")[1])
+            caller,
+            kind,
+            request_id,
+            named.key,
+            *operations,
+            asked=revision.key if revision is not None else None,
+            bundle=bytes.fromhex(bundle.revision.split(":")[1]),
         )
 
     async def _back(self, tenant_id: bytes, overlay: Overlay | None, bundle: Bundle) -> None:
@@ -242,6 +256,11 @@ class Revisions:
         deciding = await self._parts.store.read(policyqueries.revisions_deciding)
         return tuple(r for r in deciding if r.key.tenant_id == tenant_id and r.shadow)
 
+    async def _done(self, caller: Caller, kind: str, request_id: str, asked: RevisionKey | None) -> RevisionKey | None:
+        """The revision that this very request was about, where it was done before."""
+        found = await done_before(self._parts.store, caller, request_id, _body(caller, kind, asked))
+        return None if found is None else RevisionKey(tenant_id=caller.tenant_id, digest=found)
+
     async def _write(
         self,
         caller: Caller,
@@ -249,6 +268,7 @@ class Revisions:
         request_id: str,
         key: RevisionKey,
         *operations: Operation,
+        asked: RevisionKey | None,
         **digests: bytes,
     ) -> None:
         now_ns = self._parts.clock()
@@ -261,8 +281,7 @@ class Revisions:
             person=person_digest(person_of(caller)),
             **digests,
         )
-        body = kind.encode() + key.digest + person_digest(person_of(caller))
-        remember = remember_request(caller, request_id, body, now_ns=now_ns)
+        remember = remember_request(caller, request_id, _body(caller, kind, asked), now_ns=now_ns, response=key.digest)
         leaf = NewEntry(kind=kind, data=entry.to_bytes(), subject=key.digest)
         written = await self._parts.store.write(Batch(operations=(remember, *operations), entries=(leaf,)))
         if not written.applied:
@@ -273,3 +292,8 @@ class Revisions:
 def _expect(revision: StoredRevision, state: RevisionState) -> None:
     if revision.state is not state:
         raise NotReady(f"The revision is {revision.state}, not {state}.", metadata={"state": revision.state})
+
+
+def _body(caller: Caller, kind: str, asked: RevisionKey | None) -> bytes:
+    named = asked.digest if asked is not None else b""
+    return kind.encode() + named + person_digest(person_of(caller))

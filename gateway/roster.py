@@ -3,6 +3,7 @@
 - One presence a runner: a runner that attaches again takes the place of its older stream, which is told to end.
 - Room is counted by the gateway: a slot is taken before an offer is made, and given back when its attempt is over. What
   the runner says of its free slots can only lower it.
+- A runner that was not here for minutes is absent: it is likely dead, and the keys that jobs were wrapped for with it.
 - A presence is used by one event loop; what is sent to a runner goes through its bounded queue, and a runner that does
   not read is let go.
 """
@@ -11,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from carnet.core import limits
 from carnet.core.errors import PeerError, RunnerDraining, Unavailable
 from carnet.core.placement import RunnerOffer
 from carnet.vetting import VettedRunner
@@ -18,6 +20,8 @@ from gateway.messages import RunnerMessage
 from gateway.storage.records import JobKey
 
 sends_max = 256
+
+_ABSENT_NS = limits.recipient_absent_seconds * 10**9
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -67,6 +71,25 @@ class Roster:
 
     def __init__(self) -> None:
         self._present: dict[str, Presence] = {}
+        self._seen_ns: dict[str, int] = {}
+        self._since_ns: int | None = None
+
+    def note(self, *, now_ns: int) -> None:
+        """Remember who is here, with credentials that stand; to be called now and then."""
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        here = {name: now_ns for name, presence in self._present.items() if presence.fresh(now_ns=now_ns)}
+        recent = {name: at for name, at in self._seen_ns.items() if now_ns - at <= _ABSENT_NS}
+        self._seen_ns = recent | here
+
+    def absent(self, spiffe_id: str, *, now_ns: int) -> bool:
+        """Whether a runner was not here, or not with credentials that stand, for `limits.recipient_absent_seconds`.
+
+        Nobody is absent for longer than this gateway listens: after a restart every runner has its time to come back.
+        """
+        if self._since_ns is None:
+            return False
+        return now_ns - self._seen_ns.get(spiffe_id, self._since_ns) > _ABSENT_NS
 
     def attach(self, presence: Presence) -> None:
         """Take a runner in; an older stream of the same runner is ended."""

@@ -114,7 +114,7 @@ class DeniedForAll:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientGone:
-    """This recipient can not open the job any more: its key expired or its runner was restarted or revoked."""
+    """This recipient can not open the job any more: its runner was restarted, or is away or not vouched for."""
 
     spiffe_id: str
 

@@ -45,6 +45,7 @@ lease_seconds: Final = 60
 lease_seconds_min: Final = 10
 lease_renew_seconds: Final = 20
 lease_margin_seconds: Final = 5
+recipient_absent_seconds: Final = 300
 upload_seconds_max: Final = 3600
 exemption_seconds_max: Final = 90 * 24 * 3600
 request_id_seconds: Final = 24 * 3600

@@ -200,11 +200,17 @@ async def test_an_addendum_is_taken_only_while_the_job_waits(waiting: Waiting, m
 
 
 async def test_an_addendum_is_taken_once(waiting: Waiting) -> None:
-    await waiting.comes_home()
+    honest = await waiting.comes_home()
     before = waiting.client.gateway.left()
+    assert (await waiting.client.call("AddRecipients", honest)).name == waiting.name, "its answer may have been lost"
     with pytest.raises(CarnetError) as caught:
         await waiting.client.call("AddRecipients", waiting.request())
     assert caught.value.reason == "JOB_NOT_WAITING"
+    other = waiting.saying(sequence=2)
+    other.request_id = honest.request_id
+    with pytest.raises(CarnetError) as caught:
+        await waiting.client.call("AddRecipients", other)
+    assert caught.value.reason == "REQUEST_ID_REUSED"
     assert waiting.client.gateway.left() == before
 
 

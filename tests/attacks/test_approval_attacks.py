@@ -176,6 +176,18 @@ async def test_one_refusal_is_the_end_of_the_job(play: Play) -> None:
         await other.approve(name)
 
 
+async def test_a_refusal_that_comes_again_with_the_same_id_is_answered(play: Play) -> None:
+    name = await play.waiting()
+    context = play.context("ada", "job.approver")
+    request = pb.RefuseJobRequest(name=name, request_id=str(uuid.uuid4()))
+    first, again = [await play.call(context, "RefuseJob", request) for _ in range(2)]
+    assert first.state == again.state == pb.Job.STATE_DENIED
+    kinds = [parse_entry(data).kind for (data,) in play.rows("SELECT data FROM entries ORDER BY leaf_index")]
+    assert kinds.count("job.refused") == 1
+    with pytest.raises(JobNotWaiting):
+        await play.call(context, "RefuseJob", pb.RefuseJobRequest(name=name, request_id=str(uuid.uuid4())))
+
+
 async def test_whoever_approved_first_may_still_refuse(play: Play) -> None:
     name = await play.waiting()
     other = await play.person("ada", "job.approver")

@@ -544,12 +544,15 @@ async def test_a_name_that_is_nearly_one_is_refused(client: ClientDouble) -> Non
     assert (await client.call("GetJob", pb.GetJobRequest(name=name))).name == name
 
 
-async def test_a_cancelled_job_can_not_be_cancelled_again_under_another_s_name(client: ClientDouble) -> None:
-    name = await accepted(client, await client.sealed())
+async def test_a_cancel_that_comes_again_is_answered_and_changes_nothing(client: ClientDouble) -> None:
+    name, other = await accepted(client, await client.sealed()), await accepted(client, await client.sealed())
     first = pb.CancelJobRequest(name=name, request_id=str(uuid.uuid4()))
     assert (await client.call("CancelJob", first)).state == pb.Job.STATE_CANCELLED
+    await client.call("CancelJob", pb.CancelJobRequest(name=other, request_id=str(uuid.uuid4())))
     before = client.gateway.left()
-    with pytest.raises(CarnetError) as caught:
-        await client.call("CancelJob", first)
-    assert caught.value.reason == "JOB_NOT_CANCELLABLE"
+    assert (await client.call("CancelJob", first)).state == pb.Job.STATE_CANCELLED, "its answer may have been lost"
+    for request_id, reason in ((str(uuid.uuid4()), "JOB_NOT_CANCELLABLE"), (first.request_id, "REQUEST_ID_REUSED")):
+        with pytest.raises(CarnetError) as caught:
+            await client.call("CancelJob", pb.CancelJobRequest(name=other, request_id=request_id))
+        assert caught.value.reason == reason
     assert client.gateway.left() == before

@@ -5,8 +5,10 @@ check away, and the attack then passes.
 """
 
 import asyncio
+import secrets
 import sqlite3
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from carnet.core.errors import (
     NotReady,
     PolicyEngineUnavailable,
     PolicyTestsFailed,
+    RequestIdReused,
     RoleRequired,
     SecondPersonRequired,
     StatementInvalid,
@@ -146,6 +149,28 @@ async def test_a_draft_is_checked_approved_activated_and_then_decides(play: Play
         outcome = await asyncio.wait_for(job, 30)
     assert outcome.succeeded
     assert outcome.receipt.prepared.revisions.bundle == active.bundle
+
+
+async def test_what_is_asked_again_with_the_same_id_is_answered_and_done_once(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, ben = await play.drafted(), await play.officer("ben", "policy.approver")
+    steps: dict[str, Callable[[], Awaitable[Revision]]] = {
+        "policy.approved": lambda: ben.approve(draft.name),
+        "policy.activated": lambda: ben.activate(draft.name),
+        "policy.rolledback": ben.roll_back,
+    }
+    for kind, step in steps.items():
+        number = uuid.UUID(bytes=secrets.token_bytes(16), version=4)
+        monkeypatch.setattr("carnet.policyofficer.uuid.uuid4", lambda number=number: number)
+        first, again = await step(), await step()
+        assert (first, play.leaves().count(kind)) == (again, 1)
+    # Controls: another id is another request, and an id is of one request.
+    with pytest.raises(RequestIdReused):
+        await ben.approve(draft.name)
+    monkeypatch.undo()
+    with pytest.raises(NotReady):
+        await ben.approve(draft.name)
 
 
 async def test_after_a_restart_the_same_bundle_is_live(parties: Parties, tmp_path: Path, monkeypatch: Any) -> None:

@@ -18,11 +18,11 @@ from carnet.core.receipt import ExitClass
 from carnet.core.statement import Signed
 from carnet.outbox import SealedJob
 from carnet.statements import RENEWAL
-from gateway import dispatch
+from gateway import dispatch, roster
 from gateway.offering import Offering
 from gateway.roster import Presence
 from gateway.storage import queries
-from gateway.storage.records import StoredJob
+from gateway.storage.records import JobKey, StoredJob
 from sandbox.agent import offer_from
 from sandbox.offer import Memory, judge_offer
 from tests.fixtures.broker import Broker, broker, revised
@@ -35,6 +35,12 @@ from tests.fixtures.stored import job, life
 async def found(parties: Parties, tmp_path: Path) -> AsyncIterator[Broker]:
     async with broker(parties, tmp_path, "DE", "FR") as found:
         yield found
+
+
+def state_of(found: Broker, key: JobKey) -> JobState | None:
+    """Where a job is that has not ended."""
+    job = found.lives.find(key)
+    return None if job is None else job.life.state
 
 
 async def offered(found: Broker, presence: Presence) -> bytes:
@@ -198,6 +204,61 @@ async def test_a_new_revision_that_denies_stops_the_job_at_its_next_renewal(foun
     assert (row.life.state, row.life.cause) == (JobState.CANCELLING, JobState.DENIED)
     await found.dispatch.ended(presence, grant, ExitClass.CANCELLED)
     assert (await found.row(key)).life.state is JobState.DENIED
+
+
+async def test_a_revision_that_goes_live_while_an_offer_is_made_is_asked_at_the_next_renewal(
+    found: Broker, parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Offering._grant
+
+    async def meanwhile(self: Offering, *parts: Any) -> Signed:
+        # Policy was asked, and its answer is in the log: now another revision goes live.
+        revised(found.policy)
+        found.policy.places = ("DE",)
+        return await honest(self, *parts)
+
+    monkeypatch.setattr(Offering, "_grant", meanwhile)
+    presence = found.attach("FR")
+    key = await found.accept(parties.sealed("FR"))
+    grant = await offered(found, presence)
+    await until(lambda: grant in found.dispatch._revisions)
+    with pytest.raises(LeaseLost):
+        await found.dispatch.renew(presence, grant, 1)
+    assert (await found.row(key)).life.cause is JobState.DENIED
+
+
+async def test_a_recipient_that_stays_away_is_passed_over_and_the_client_can_add_others(
+    found: Broker, parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await found.accept(parties.sealed("FR"))
+    await asyncio.sleep(1.5)
+    assert (await found.row(key)).life.state is JobState.QUEUED, "control: it has minutes to come"
+    monkeypatch.setattr(roster, "_ABSENT_NS", 10**9)
+    await until(lambda: state_of(found, key) is JobState.NEEDS_RECIPIENTS)
+
+
+async def test_a_recipient_that_its_operator_no_longer_vouches_for_is_passed_over(
+    found: Broker, parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "_ABSENT_NS", 10**9)
+    presence = found.attach("FR")
+    status = replace(presence.runner.status, expires_ns=parties.clock())
+    presence.runner = replace(presence.runner, status=status)
+    key = await found.accept(parties.sealed("FR"))
+    await until(lambda: state_of(found, key) is JobState.NEEDS_RECIPIENTS)
+    assert presence.outgoing.empty()
+
+
+async def test_a_recipient_that_is_here_and_busy_is_waited_for(
+    found: Broker, parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "_ABSENT_NS", 10**9)
+    presence = found.attach("FR")
+    first = await found.accept(parties.sealed("FR"))
+    await offered(found, presence)
+    second = await found.accept(parties.sealed("FR"))
+    await asyncio.sleep(2.5)
+    assert (state_of(found, first), state_of(found, second)) == (JobState.DISPATCHING, JobState.QUEUED)
 
 
 async def test_a_cancelled_job_is_revoked_and_closed_when_its_runner_says_so(found: Broker, parties: Parties) -> None:

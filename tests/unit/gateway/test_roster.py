@@ -5,6 +5,7 @@ import secrets
 
 import pytest
 
+from carnet.core import limits
 from carnet.core.errors import RunnerDraining, Unavailable
 from gateway.messages import revoked_message
 from gateway.roster import Presence, Roster, sends_max
@@ -105,3 +106,23 @@ def test_every_runner_is_offered_by_name(parties: Parties) -> None:
     offers = roster.offers(now_ns=parties.clock())
     assert [offer.facts.jurisdiction for offer in offers] == ["FR", "US"]
     assert not any(offer.draining for offer in offers)
+
+
+def test_a_runner_is_absent_after_minutes_and_nobody_is_before_the_gateway_listened_for_as_long(
+    parties: Parties,
+) -> None:
+    roster, presence, bound = Roster(), presence_of(parties), limits.recipient_absent_seconds * 10**9
+    name, began = presence.runner.spiffe_id, parties.clock()
+    assert not roster.absent(name, now_ns=began + 10 * bound), "nobody looked yet"
+    roster.note(now_ns=began)
+    assert not roster.absent(name, now_ns=began + bound)
+    assert roster.absent(name, now_ns=began + bound + 1)
+    roster.attach(presence)
+    roster.note(now_ns=began + 5)
+    assert not roster.absent(name, now_ns=began + 5 + bound)
+    roster.detach(presence)
+    roster.note(now_ns=began + 5 + bound)
+    assert not roster.absent(name, now_ns=began + 5 + bound)
+    roster.note(now_ns=began + 6 + bound)
+    assert roster.absent(name, now_ns=began + 6 + bound)
+    assert roster._seen_ns == {}, "what is long gone is not remembered"
