@@ -20,7 +20,8 @@ technology := input.job.technology
 
 listed := {code | some code in technology.eu_codes}
 
-# Controlled, or not known to be free, under no code that the facts give.
+# Controlled, or not known to be free, under no code of Annex I that the facts give. A code of the US says that there is
+# something to control and not what Annex I calls it; EAR99 alone says that there is nothing.
 unlisted if {
 	technology.controlled == "unknown"
 	count(listed) == 0
@@ -28,7 +29,15 @@ unlisted if {
 
 unlisted if {
 	technology.controlled == "yes"
-	count(listed) + count(technology.eccns) == 0
+	count(listed) == 0
+	not free
+}
+
+free if {
+	count(technology.eccns) > 0
+	every code in technology.eccns {
+		code == "EAR99"
+	}
 }
 
 default applies := false

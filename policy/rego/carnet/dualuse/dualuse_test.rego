@@ -34,8 +34,24 @@ test_what_is_unknown_is_listed_and_has_no_general_authorisation if {
 	not "FR" in unknown
 	bare := listed(fixtures.with_values({"/job/technology/controlled": "yes"}))
 	"US" in bare
-	american := listed(fixtures.with_values({"/job/technology/controlled": "yes", "/job/technology/eccns": ["5D002"]}))
-	american == set()
+}
+
+american(codes) := listed(fixtures.with_values({"/job/technology/controlled": "yes", "/job/technology/eccns": codes}))
+
+test_a_code_of_the_us_alone_does_not_say_what_annex_i_calls_the_item if {
+	{"US", "IN"} - american(["5D002"]) == set()
+	not "FR" in american(["5D002"])
+	american(["EAR99", "5D002"]) == american(["5D002"])
+	american(["EAR99"]) == set()
+	abroad := listed(fixtures.with_values({
+		"/job/technology/controlled": "yes",
+		"/job/technology/eccns": ["5D002"],
+		"/job/controller/country": "US",
+		"/job/data/origin_jurisdiction": "US",
+	}))
+	abroad == set()
+	unsure := listed(fixtures.with_values({"/job/technology/controlled": "unknown", "/job/technology/eccns": ["EAR99"]}))
+	"IN" in unsure
 }
 
 licence := {
