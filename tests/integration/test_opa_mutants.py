@@ -47,6 +47,7 @@ MUTANTS = [
     ("baseline", 'in {"clear", "off"}', 'in {"clear", "off", "unknown"}'),
     ("baseline", "\tplaces.known(runner.jurisdiction)\n", ""),
     ("baseline", "\trunner.country == places.country_of(runner.jurisdiction)\n", ""),
+    ("dualuse", '["EU", "EU_OUTERMOST", "EU_ALAND"]', '["EU", "EEA_EFTA", "EU_OUTERMOST", "EU_ALAND"]'),
     ("dualuse", "\tnot free\n", "\tcount(technology.eccns) == 0\n"),
     ("dualuse", "\tcount(technology.eccns) > 0\n\tevery", "\tevery"),
     ("dualuse", '\t\tcode == "EAR99"\n', "\t\tis_string(code)\n"),

@@ -23,6 +23,19 @@ test_a_listed_item_stays_in_the_union_or_goes_under_eu001 if {
 	{"IN", "CN", "SG", "NC"} - found == set()
 }
 
+eea_only := {"NO", "IS", "LI"}
+
+test_the_eea_beyond_the_union_is_outside_the_customs_territory if {
+	eea_only & listed(item({})) == set()
+	eea_only - listed(item({"/job/technology/eu_codes": ["6A001"]})) == set()
+	watched := dualuse.blocked["EU-DU-ART5"] with input as fixtures.with_values({"/job/end_user/use": "surveillance"})
+	eea_only - watched == set()
+	every country in eea_only {
+		abroad := listed(item({"/job/controller/country": country, "/job/data/origin_jurisdiction": country}))
+		abroad == set()
+	}
+}
+
 test_annex_iv_takes_an_authorisation_even_within_the_union if {
 	found := listed(item({"/job/technology/eu_codes": ["5A004.a"]}))
 	{"US", "DE"} - found == set()
