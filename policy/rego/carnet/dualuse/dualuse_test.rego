@@ -41,6 +41,31 @@ test_annex_iv_takes_an_authorisation_even_within_the_union if {
 	{"US", "DE"} - found == set()
 }
 
+test_what_eu001_leaves_out_and_a_code_too_coarse_to_tell_have_no_general_authorisation if {
+	every codes in [["1A102"], ["5A002", "9A117"], ["5D002"], ["5D002.c"]] {
+		found := listed(item({"/job/technology/eu_codes": codes}))
+		"US" in found
+		not "FR" in found
+	}
+	not "US" in listed(item({"/job/technology/eu_codes": ["5D002.a.1"]}))
+	exact := listed(item({"/job/technology/eu_codes": ["5D002.c.3"]}))
+	{"US", "FR"} - exact == set()
+}
+
+test_a_us_code_of_annex_iv_leaves_no_member_state_either if {
+	"FR" in american(["6A001"])
+	not "FR" in american(["5D002"])
+}
+
+test_rows_that_nobody_verified_are_named_where_there_may_be_something_to_control if {
+	listed_rows := dualuse.rows with input as item({})
+	{"codes/EU_ANNEX_IV/5A004", "codes/EU001_EXCLUDED/1A102", "memberships/EU001/US", "groups/EU"} - listed_rows == set()
+	free := dualuse.rows with input as fixtures.hospital
+	free == set()
+	used_rows := dualuse.rows with input as fixtures.with_values({"/job/end_user/use": "surveillance"})
+	used_rows == {"groups/EU", "groups/EU_ALAND"}
+}
+
 test_what_is_unknown_is_listed_and_has_no_general_authorisation if {
 	unknown := listed(fixtures.with_values({"/job/technology/controlled": "unknown"}))
 	{"US", "IN"} - unknown == set()

@@ -53,6 +53,13 @@ test_cyprus_by_licence_until_the_last_known_suspension_ends if {
 	"CY" in blocked(object.union(late, {"/context/now_ns": lapsed}))
 }
 
+test_the_territory_is_named_as_unverified_where_it_decided if {
+	found := itar.rows with input as query({})
+	{"memberships/US_SOIL/PR", "memberships/ITAR_126_1/CN"} - found == set()
+	free := itar.rows with input as fixtures.hospital
+	free == set()
+}
+
 denied(change, country, parent) := {reason.rule | some reason in answer.verdicts[0].reasons; reason.effect == "deny"} if {
 	answer := runners.answer with input as fixtures.asked(query(change), [fixtures.operated("US", country, parent)])
 }
