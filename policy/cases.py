@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from carnet.core import limits
-from carnet.core.decision import DecisionBody, Effect, RunnerVerdict
+from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict
 from carnet.core.document import Json, canonical, parse, refuse
 from carnet.core.errors import FieldInvalid
 from carnet.core.facts import parse_facts
@@ -33,6 +33,8 @@ from policy.engine import GatewayFacts, GrantedExemption, JobQuery, Screening, V
 cases_bytes_max: Final = 1 * limits.MIB
 
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z")
+
+_WARNINGS: Final = frozenset({"expect.warned", "expect.not_warned"})
 
 _Fields = dict[str, Json]
 _Read = TypeVar("_Read")
@@ -108,13 +110,15 @@ def read_cases(data: bytes, *, file: str, bundle: Bundle) -> tuple[Case, ...]:
     document: _Fields = json.loads(data)
     bundle.schemas.check("cases", document)
     ordinary = _object(document.get("ordinary"))
-    known = bundle.rows("rules").keys()
+    known = bundle.rows("rules")
     found = []
     for number, entry in enumerate(_objects(document["cases"])):
         path = f"cases[{number}]"
         for where, rule in _named_rules(entry):
             if rule not in known:
                 refuse(f"{path}.{where}", "names no rule that there is")
+            if where in _WARNINGS and known[rule]["stage"] == "runner" and "runner" not in entry:
+                refuse(f"{path}.runner", f"is missing, and {rule} is about runners")
         found.append(_case(entry, ordinary, file=file, path=path, overlay=str(document.get("overlay", ""))))
     names = [case.name for case in found]
     for number, name in enumerate(names):
@@ -125,12 +129,15 @@ def read_cases(data: bytes, *, file: str, bundle: Bundle) -> tuple[Case, ...]:
 
 def complaints(case: Case, body: DecisionBody, verdicts: tuple[RunnerVerdict, ...]) -> tuple[str, ...]:
     """What the answer says otherwise than the case expects; empty where it says the same."""
-    return (*_of_body(case.expected, body), *_of_runner(case.expected, verdicts))
+    return (
+        *_of_body(case.expected, body),
+        *_of_warnings(case.expected, (*body.reasons, *(reason for verdict in verdicts for reason in verdict.reasons))),
+        *_of_runner(case.expected, verdicts),
+    )
 
 
 def _of_body(expected: Expected, body: DecisionBody) -> Iterator[str]:
     blocked = dict(body.blocked)
-    said = {effect: {r.rule for r in body.reasons if r.effect is effect} for effect in Effect}
     duties = {duty.type: duty.value for duty in body.obligations}
     if expected.verdict and body.verdict != expected.verdict:
         yield f"the verdict is {body.verdict}, not {expected.verdict}"
@@ -140,14 +147,19 @@ def _of_body(expected: Expected, body: DecisionBody) -> Iterator[str]:
         yield from (f"{rule} does not block {place}" for place in places if place not in blocked.get(rule, ()))
     for rule, places in expected.not_blocked:
         yield from (f"{rule} blocks {place}" for place in places if place in blocked.get(rule, ()))
-    yield from (f"{rule} does not warn" for rule in expected.warned if rule not in said[Effect.WARN])
-    yield from (f"{rule} warns" for rule in expected.not_warned if rule in said[Effect.WARN])
     for duty, value in expected.obligations:
         if duties.get(duty) != value:
             yield f"the obligation {duty} is {duties.get(duty)}, not {value}"
     yield from (f"{row} is not named" for row in expected.unverified if row not in body.unverified_rows_used)
     if expected.valid_until_ns and body.valid_until_ns != expected.valid_until_ns:
         yield f"it is valid until {body.valid_until_ns}, not {expected.valid_until_ns}"
+
+
+def _of_warnings(expected: Expected, reasons: tuple[Reason, ...]) -> Iterator[str]:
+    """Of the job, and of the runner where one is judged."""
+    warned = {reason.rule for reason in reasons if reason.effect is Effect.WARN}
+    yield from (f"{rule} does not warn" for rule in expected.warned if rule not in warned)
+    yield from (f"{rule} warns" for rule in expected.not_warned if rule in warned)
 
 
 def _of_runner(expected: Expected, verdicts: tuple[RunnerVerdict, ...]) -> Iterator[str]:

@@ -113,7 +113,7 @@ POOLS: Final[dict[str, list[Any]]] = {
     "entity": ENTITIES,
     "end_users": ENTITIES,
     "id": ["LIC-1", "LIC-2"],
-    "certifications": ["HDS", "ISO27001", "PCI-DSS", "CJIS", "SECNUMCLOUD", "BSI-C5"],
+    "certifications": ["HDS", "ISO27001", "PCI-DSS", "CJIS", "SECNUMCLOUD", "C5", "FEDRAMP"],
     "gpu_models": [*sorted(BUNDLE.rows("accelerators")), "unheard_of"],
     "percent": [0, 24, 25, 26, 49, 50, 51, 100],
     "records": NUMBERS,

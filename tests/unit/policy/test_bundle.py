@@ -18,7 +18,7 @@ from policy.catalogue import nanoseconds
 
 BUNDLE = Bundle.load()
 TABLES = sorted(BUNDLE.tables)
-DATED = ["adequacy", "embargoes", "memberships", "swiss_adequacy", "uk_adequacy"]
+DATED = ["adequacy", "codes", "embargoes", "memberships", "swiss_adequacy", "uk_adequacy"]
 NO_ISO_CODES = ("EU", "UK", "XK", "AN", "CS", "SU", "ZZ")
 
 
@@ -65,7 +65,16 @@ def test_every_row_is_reviewed_after_it_was_read() -> None:
 
 
 def test_rows_that_were_not_verified_say_so_and_why() -> None:
-    for table in ("accelerators", "adequacy", "bulk", "embargoes", "groups", "memberships"):
+    for table in (
+        "accelerator_bounds",
+        "accelerators",
+        "adequacy",
+        "bulk",
+        "codes",
+        "embargoes",
+        "groups",
+        "memberships",
+    ):
         for key, row in rows(table).items():
             assert row["status"] == "seen" or row["note"], (table, key)
 
@@ -207,6 +216,25 @@ def test_a_membership_is_keyed_by_its_list_and_place() -> None:
         assert key == f"{row['group']}/{row['place']}"
     text = b"".join(BUNDLE.rules.values()).decode()
     assert {row["group"] for row in rows("memberships").values()} == set(re.findall(r'members\("([A-Z0-9_]+)"\)', text))
+
+
+def test_a_control_code_is_keyed_by_its_list_and_every_list_is_one_of_a_rule() -> None:
+    for key, row in rows("codes").items():
+        assert key == f"{row['group']}/{row['code']}"
+    text = b"".join(BUNDLE.rules.values()).decode()
+    assert {row["group"] for row in rows("codes").values()} == set(re.findall(r'codes\("([A-Z0-9_]+)"\)', text))
+
+
+# A country of ISO 3166-1, or an entry of a control list.
+WRITTEN_OUT = re.compile(r'"([A-Z]{2}|[0-9][A-E][0-9]{3}[a-z0-9.]*)"')
+
+
+def test_rules_of_export_control_and_sectors_name_no_country_and_no_entry_of_a_list() -> None:
+    assert WRITTEN_OUT.findall('country in {"US", "CA"}; code == "3A090.a"') == ["US", "CA", "3A090.a"], "the control"
+    for name in ("dualuse", "ear", "enduse", "itar", "sectors"):
+        text = BUNDLE.rules[f"carnet/{name}/{name}.rego"].decode()
+        allowed = {"EU", "3A090.a", "3A090.b"}  # A group and who gives licences; entries whose bounds a table holds.
+        assert set(WRITTEN_OUT.findall(text)) <= allowed
 
 
 def test_every_class_but_those_of_nobody_has_a_bulk_category_or_is_named_by_the_rules() -> None:

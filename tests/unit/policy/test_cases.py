@@ -20,8 +20,9 @@ CASES = our_cases(BUNDLE)
 # research and design name these traps; each has cases of its own.
 TRAPS = {
     "4e091-is-not-enforced", "brazil-day", "brazil-eea", "cambodia-left-126-1", "cambodia-left-d5",
-    "crimea-has-no-country-code", "dsp-applies-to-encrypted-data", "evidence-of-itself", "gb-adequacy-ends",
-    "hong-kong-and-macau-are-china", "macau-stands-beside-d5", "new-caledonia-is-not-eu", "operator-parent-in-the-us",
+    "crimea-has-no-country-code", "cyprus-suspended-from-year-to-year", "dsp-applies-to-encrypted-data",
+    "eea-outside-the-customs-territory", "evidence-of-itself", "gb-adequacy-ends", "hong-kong-and-macau-are-china",
+    "hong-kong-goes-as-china", "macau-stands-beside-d5", "new-caledonia-is-not-eu", "operator-parent-in-the-us",
     "reunion-is-eu", "syria-programme-ended", "us-adequacy-without-certification", "volumes-over-twelve-months",
 }  # fmt: skip
 # Traps that no facts can show, and the tests that hold them.
@@ -160,6 +161,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "unknown gateway fact": (case_file(gateway={"mood": "good"}), "$.cases[0].gateway.mood"),
     "no time": (case_file().replace(b'"ordinary": {"at": "2026-11-22"}, ', b""), "cases[0].at"),
     "runner expected and none given": (case_file(expect={"runner": "permit"}), "cases[0].runner"),
+    "a warning about runners and none given": (case_file(expect={"not_warned": ["US-EAR-REMOTE"]}), "cases[0].runner"),
     "unknown evidence": (case_file(runner={"evidence": "rumour"}), "cases[0].runner.evidence"),
 }
 
@@ -200,6 +202,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "EU-GDPR-CHV blocks US": {"not_blocked": {"EU-GDPR-CHV": ["US"]}},
     "SEC-DORA does not warn": {"warned": ["SEC-DORA"]},
     "EU-GDPR-SCOPE warns": {"not_warned": ["EU-GDPR-SCOPE"]},
+    "US-EAR-REMOTE does not warn": {"warned": ["US-EAR-REMOTE"]},
     "the obligation recipients_max is 2, not 3": {"obligations": {"recipients_max": 3}},
     "embargoes/DE is not named": {"unverified": ["embargoes/DE"]},
     "it is valid until": {"valid_until": "2099-01-01"},

@@ -2,15 +2,19 @@
 # title: EU dual-use export control, Regulation (EU) 2021/821
 # description: |
 #   Sending software or technology to a runner outside the customs territory is an export (Article 2(2)(d)). What is not
-#   known to be free counts as listed. General authorisation EU001 is taken for listed codes outside Annex IIg and Annex IV.
+#   known to be free counts as listed. General authorisation EU001 is taken for listed codes that are not of Annex IV, and
+#   that it does not exclude itself; a code that is too coarse to tell is.
 # scope: package
 package carnet.dualuse
 
+import data.carnet.catalogue
 import data.carnet.links
 import data.carnet.places
 import data.carnet.tables
 
-customs := {member | some group in ["EU", "EU_OUTERMOST", "EU_ALAND"]; some member in tables.groups.rows[group].members}
+customs_groups := ["EU", "EU_OUTERMOST", "EU_ALAND"]
+
+customs := {member | some group in customs_groups; some member in tables.groups.rows[group].members}
 
 default exports := false
 
@@ -20,7 +24,8 @@ technology := input.job.technology
 
 listed := {code | some code in technology.eu_codes}
 
-# Controlled, or not known to be free, under no code that the facts give.
+# Controlled, or not known to be free, under no code of Annex I that the facts give. A code of the US says that there is
+# something to control and not what Annex I calls it; EAR99 alone says that there is nothing.
 unlisted if {
 	technology.controlled == "unknown"
 	count(listed) == 0
@@ -28,7 +33,15 @@ unlisted if {
 
 unlisted if {
 	technology.controlled == "yes"
-	count(listed) + count(technology.eccns) == 0
+	count(listed) == 0
+	not free
+}
+
+free if {
+	count(technology.eccns) > 0
+	every code in technology.eccns {
+		code == "EAR99"
+	}
 }
 
 default applies := false
@@ -43,17 +56,32 @@ applies if {
 	unlisted
 }
 
+annex_iv := links.codes("EU_ANNEX_IV")
+
+# What is of Annex IV leaves no member state; where no code of Annex I is given, the codes of the US are read, which are
+# numbered alike.
 sensitive := {code |
+	some code in coded
+	links.covered(code, annex_iv)
+}
+
+coded := listed if count(listed) > 0
+
+coded := {code | some code in technology.eccns} if count(listed) == 0
+
+ungeneral := annex_iv | links.codes("EU001_EXCLUDED")
+
+# What may be of Annex IV, or may be what EU001 leaves out, has no general authorisation.
+doubtful := {code |
 	some code in listed
-	some whole in tables.settings.eu_annex_iv
-	links.covered(code, [whole])
+	links.named(code, ungeneral)
 }
 
 default general := set()
 
 general := links.members("EU001") if {
 	count(listed) > 0
-	count(sensitive) == 0
+	count(doubtful) == 0
 }
 
 licensed := links.licensed({"EU", "NATIONAL"}, listed)
@@ -136,6 +164,13 @@ blocked["EU-DU-ART5"] := places.with_regions({country |
 
 explained["EU-DU-ART5"] := {"message": "dualuse.surveillance", "parameters": {}, "fix": ["dualuse.fix.use"]}
 
-dates := {day | exports; some day in (links.group_dates({"EU001", "EU_ARMS_EMBARGO"}) | links.licence_dates)}
+dates := {day | exports; some day in ((links.group_dates({"EU001", "EU_ARMS_EMBARGO"}) | links.code_dates({"EU_ANNEX_IV", "EU001_EXCLUDED"})) | links.licence_dates)}
 
-rows := {row | applies; some row in links.used({"EU001"})} | {row | exports; input.job.end_user.use in {"military", "unknown"}; some row in links.used({"EU_ARMS_EMBARGO"})}
+rows := ({row | applies; some row in (links.used({"EU001"}) | links.codes_used({"EU_ANNEX_IV", "EU001_EXCLUDED"}))} | {row | exports; input.job.end_user.use in {"military", "unknown"}; some row in links.used({"EU_ARMS_EMBARGO"})}) | {row | concerned; some row in territory_rows}
+
+# Whether it matters where the customs territory ends.
+concerned if technology.controlled != "no"
+
+concerned if input.job.end_user.use != "civil"
+
+territory_rows := catalogue.unverified("groups", {group: tables.groups.rows[group] | some group in customs_groups})

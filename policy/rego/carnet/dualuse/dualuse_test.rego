@@ -23,9 +23,47 @@ test_a_listed_item_stays_in_the_union_or_goes_under_eu001 if {
 	{"IN", "CN", "SG", "NC"} - found == set()
 }
 
+eea_only := {"NO", "IS", "LI"}
+
+test_the_eea_beyond_the_union_is_outside_the_customs_territory if {
+	eea_only & listed(item({})) == set()
+	eea_only - listed(item({"/job/technology/eu_codes": ["6A001"]})) == set()
+	watched := dualuse.blocked["EU-DU-ART5"] with input as fixtures.with_values({"/job/end_user/use": "surveillance"})
+	eea_only - watched == set()
+	every country in eea_only {
+		abroad := listed(item({"/job/controller/country": country, "/job/data/origin_jurisdiction": country}))
+		abroad == set()
+	}
+}
+
 test_annex_iv_takes_an_authorisation_even_within_the_union if {
 	found := listed(item({"/job/technology/eu_codes": ["5A004.a"]}))
 	{"US", "DE"} - found == set()
+}
+
+test_what_eu001_leaves_out_and_a_code_too_coarse_to_tell_have_no_general_authorisation if {
+	every codes in [["1A102"], ["5A002", "9A117"], ["5D002"], ["5D002.c"]] {
+		found := listed(item({"/job/technology/eu_codes": codes}))
+		"US" in found
+		not "FR" in found
+	}
+	not "US" in listed(item({"/job/technology/eu_codes": ["5D002.a.1"]}))
+	exact := listed(item({"/job/technology/eu_codes": ["5D002.c.3"]}))
+	{"US", "FR"} - exact == set()
+}
+
+test_a_us_code_of_annex_iv_leaves_no_member_state_either if {
+	"FR" in american(["6A001"])
+	not "FR" in american(["5D002"])
+}
+
+test_rows_that_nobody_verified_are_named_where_there_may_be_something_to_control if {
+	listed_rows := dualuse.rows with input as item({})
+	{"codes/EU_ANNEX_IV/5A004", "codes/EU001_EXCLUDED/1A102", "memberships/EU001/US", "groups/EU"} - listed_rows == set()
+	free := dualuse.rows with input as fixtures.hospital
+	free == set()
+	used_rows := dualuse.rows with input as fixtures.with_values({"/job/end_user/use": "surveillance"})
+	used_rows == {"groups/EU", "groups/EU_ALAND"}
 }
 
 test_what_is_unknown_is_listed_and_has_no_general_authorisation if {
@@ -34,8 +72,24 @@ test_what_is_unknown_is_listed_and_has_no_general_authorisation if {
 	not "FR" in unknown
 	bare := listed(fixtures.with_values({"/job/technology/controlled": "yes"}))
 	"US" in bare
-	american := listed(fixtures.with_values({"/job/technology/controlled": "yes", "/job/technology/eccns": ["5D002"]}))
-	american == set()
+}
+
+american(codes) := listed(fixtures.with_values({"/job/technology/controlled": "yes", "/job/technology/eccns": codes}))
+
+test_a_code_of_the_us_alone_does_not_say_what_annex_i_calls_the_item if {
+	{"US", "IN"} - american(["5D002"]) == set()
+	not "FR" in american(["5D002"])
+	american(["EAR99", "5D002"]) == american(["5D002"])
+	american(["EAR99"]) == set()
+	abroad := listed(fixtures.with_values({
+		"/job/technology/controlled": "yes",
+		"/job/technology/eccns": ["5D002"],
+		"/job/controller/country": "US",
+		"/job/data/origin_jurisdiction": "US",
+	}))
+	abroad == set()
+	unsure := listed(fixtures.with_values({"/job/technology/controlled": "unknown", "/job/technology/eccns": ["EAR99"]}))
+	"IN" in unsure
 }
 
 licence := {

@@ -12,7 +12,10 @@ import data.carnet.links
 import data.carnet.places
 import data.carnet.tables
 
-home := {"US", "PR", "GU", "VI", "AS", "MP", "UM"}
+home := links.members("US_SOIL")
+
+# Where listed items go without a licence.
+neighbours := links.members("EAR_NO_LICENCE")
 
 technology := input.job.technology
 
@@ -47,23 +50,24 @@ applies if unlisted
 
 licensed := links.licensed({"BIS"}, listed)
 
+entries := links.codes("EAR_ADVANCED")
+
 advanced if {
 	some code in technology.eccns
-	some whole in ["3A090", "3E001", "3E002", "4A090", "4D090", "4E001", "4E091"]
-	links.covered(code, [whole])
+	links.named(code, entries)
 }
 
 advanced if unlisted
 
-sanctuary := links.members("EAR_D5") | {"MO"}
+sanctuary := links.members("EAR_D5") | links.members("EAR_D5HQ")
 
-headquartered if input.job.end_user.country in sanctuary
+headquartered if of_concern(input.job.end_user.country)
 
-headquartered if input.job.end_user.parent_country in sanctuary
+headquartered if of_concern(input.job.end_user.parent_country)
 
-headquartered if not places.known(input.job.end_user.country)
+of_concern(country) if country in sanctuary
 
-headquartered if not places.known(input.job.end_user.parent_country)
+of_concern(country) if not places.known(country)
 
 # METADATA
 # title: No export of a listed item without a licence
@@ -82,7 +86,7 @@ headquartered if not places.known(input.job.end_user.parent_country)
 blocked["US-EAR-LIST"] := places.with_regions({country |
 	applies
 	some country in places.countries
-	not country in (home | ({"CA"} | licensed))
+	not country in (home | (neighbours | licensed))
 })
 
 explained["US-EAR-LIST"] := {"message": "ear.listed", "parameters": {"codes": sort(listed), "controlled": technology.controlled}, "fix": ["ear.fix.declare", "ear.fix.licence"]}
@@ -170,18 +174,71 @@ unremarkable contains i if {
 	}
 }
 
+# A model that the data does not know is neither.
 modest(model) if {
 	row := tables.accelerators.rows[model]
-	row.tpp < tables.settings.ear_3a090.tpp
-	not dense(row)
+	not in_entry(row, {"3A090.a", "3A090.b"})
 }
 
-dense(row) if {
-	row.tpp >= tables.settings.ear_3a090.tpp_dense
-	row.density_x100 >= tables.settings.ear_3a090.density_x100
+reviewable(model) if {
+	row := tables.accelerators.rows[model]
+	not in_entry(row, {"REVIEW"})
+}
+
+in_entry(row, entries) if {
+	some bound in tables.accelerator_bounds.rows
+	bound.entry in entries
+	row.tpp >= bound.tpp
+	row.density_x100 >= bound.density_x100
+	row.bandwidth_gbs >= bound.bandwidth_gbs
 }
 
 explained["US-EAR-REMOTE"] := {"message": "ear.remote", "parameters": {}, "fix": ["ear.fix.end_user"]}
+
+# METADATA
+# title: Accelerators that no case-by-case review reaches
+# description: |
+#   Since January 2026 an export from the US to China or Macau is reviewed case by case below 21,000 TPP and 6,500 GB/s; for
+#   anything else, anybody else and any model that is not known the presumption is denial.
+# custom:
+#   id: US-EAR-PRESUMED
+#   stage: runner
+#   effect: warn
+#   citations: [C-EAR-CNMO, C-EAR-D5HQ]
+#   effective_from: "2026-01-15"
+#   effective_to: null
+#   exemptible: false
+#   severity: medium
+#   owner: export
+#   review_by: "2027-05-22"
+#   status: in_force
+passed["US-EAR-PRESUMED"] contains i if some i in unremarkable
+
+passed["US-EAR-PRESUMED"] contains i if {
+	count(beyond_review) == 0
+	some i, runner in input.runners
+	every model in runner.gpu_models {
+		reviewable(model)
+	}
+}
+
+reviewed := links.members("EAR_REVIEW")
+
+# What the headquarters rule is about, and the review is not.
+beyond_review := {country |
+	some country in [input.job.end_user.country, input.job.end_user.parent_country]
+	of_concern(country)
+	not country in reviewed
+}
+
+explained["US-EAR-PRESUMED"] := {
+	"message": "ear.presumed",
+	"parameters": {
+		"end_user_country": input.job.end_user.country,
+		"end_user_parent": input.job.end_user.parent_country,
+	},
+	"fix": ["ear.fix.end_user"],
+}
 
 # METADATA
 # title: Draft law, remote access as an export (Remote Access Security Act)
@@ -202,6 +259,18 @@ passed["US-EAR-RASA"] contains i if some i in unremarkable
 
 explained["US-EAR-RASA"] := {"message": "ear.remote", "parameters": {}, "fix": ["ear.fix.end_user"]}
 
-dates := {day | applies; some day in links.licence_dates} | {day | advanced; some day in links.group_dates({"EAR_D5"})}
+# Headquarters are asked about at every runner with an accelerator, whatever comes with the job.
+dates := links.group_dates({"EAR_D5", "EAR_D5HQ", "EAR_REVIEW"}) | {day |
+	concerned
+	some day in ((links.group_dates({"EAR_NO_LICENCE", "US_SOIL"}) | links.code_dates({"EAR_ADVANCED"})) | links.licence_dates)
+}
 
-rows := {row | advanced; some row in links.used({"EAR_D5"})}
+rows := {row | advanced; some row in links.used({"EAR_D5", "EAR_D5HQ"})} | {row |
+	concerned
+	some row in (links.used({"EAR_NO_LICENCE", "US_SOIL"}) | links.codes_used({"EAR_ADVANCED"}))
+}
+
+# Whether there may be something to control.
+concerned if technology.controlled != "no"
+
+concerned if applies

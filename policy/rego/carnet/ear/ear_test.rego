@@ -57,9 +57,21 @@ test_the_headquarters_of_the_end_user_count_wherever_the_runner_stands if {
 	{"DE", "CA", "CN"} - headquarters(["3A090.a"], {"/job/end_user/parent_country": "CN"}) == set()
 	not "US" in headquarters(["3A090.a"], {"/job/end_user/parent_country": "CN"})
 	"DE" in headquarters(["3A090.a"], {"/job/end_user/country": "MO"})
+	"DE" in headquarters(["3A090.a"], {"/job/end_user/parent_country": "HK"})
+	"DE" in headquarters(["3A090.a"], {"/job/end_user/country": "CY"})
+	headquarters(["3A090.a"], {"/job/end_user/parent_country": "TW"}) == set()
 	"DE" in headquarters(["3A090.a"], {"/job/end_user/parent_country": "ZZ"})
 	"DE" in headquarters(["3A090.a"], {"/job/end_user/country": "ZZ"})
 	headquarters(["5D002"], {"/job/end_user/parent_country": "CN"}) == set()
+}
+
+test_rows_that_nobody_verified_are_named_where_there_may_be_something_to_control if {
+	found := ear.rows with input as query(["5D002"], {})
+	{"memberships/US_SOIL/PR", "memberships/EAR_NO_LICENCE/CA", "codes/EAR_ADVANCED/3A090"} - found == set()
+	free := ear.rows with input as fixtures.hospital
+	free == set()
+	listed_only := ear.rows with input as query(["5D002"], {"/job/technology/controlled": "no"})
+	"memberships/US_SOIL/PR" in listed_only
 }
 
 test_an_unknown_item_is_advanced if {
@@ -101,10 +113,62 @@ test_remote_access_to_advanced_accelerators_is_a_warning_by_what_they_compute if
 	"US-EAR-REMOTE" in rules(verdict(["L4"], chinese))
 	"US-EAR-REMOTE" in rules(verdict(["unknown card"], chinese))
 	not "US-EAR-REMOTE" in rules(verdict(["T4", "V100"], chinese))
+	"US-EAR-REMOTE" in rules(verdict(["T4", "H100"], chinese))
 	not "US-EAR-REMOTE" in rules(verdict([], chinese))
 	not "US-EAR-REMOTE" in rules(verdict(["H100"], {}))
 	found := verdict(["H100"], chinese)
 	found.verdict == "permit"
+}
+
+# An accelerator of these figures, whatever its name.
+of_figures(tpp, density, bandwidth) := {"X": object.union(tables.accelerators.rows.T4, {"tpp": tpp, "density_x100": density, "bandwidth_gbs": bandwidth})}
+
+in_entry(figures, entry) if {
+	ear.in_entry(figures.X, {entry})
+}
+
+test_3a090_a_and_b_by_performance_and_density if {
+	in_entry(of_figures(4800, 0, 1), "3A090.a")
+	not in_entry(of_figures(4799, 591, 1), "3A090.a")
+	in_entry(of_figures(1600, 592, 1), "3A090.a")
+	not in_entry(of_figures(1599, 9999, 1), "3A090.a")
+	in_entry(of_figures(2400, 160, 1), "3A090.b")
+	not in_entry(of_figures(2400, 159, 1), "3A090.b")
+	not in_entry(of_figures(2399, 319, 1), "3A090.b")
+	in_entry(of_figures(1600, 320, 1), "3A090.b")
+	not in_entry(of_figures(1599, 320, 1), "3A090.b")
+}
+
+test_an_accelerator_of_3a090_b_is_remarkable_too if {
+	accelerators := object.union(tables.accelerators, {"rows": of_figures(2400, 160, 1)})
+	found := verdict(["X"], chinese) with data.carnet.tables.accelerators as accelerators
+	"US-EAR-REMOTE" in rules(found)
+	below := object.union(tables.accelerators, {"rows": of_figures(2399, 160, 1)})
+	none := verdict(["X"], chinese) with data.carnet.tables.accelerators as below
+	not "US-EAR-REMOTE" in rules(none)
+}
+
+test_the_review_is_case_by_case_below_both_bounds if {
+	not in_entry(of_figures(20999, 9999, 6499), "REVIEW")
+	in_entry(of_figures(21000, 0, 1), "REVIEW")
+	in_entry(of_figures(1, 0, 6500), "REVIEW")
+}
+
+test_case_by_case_review_is_for_china_and_macau_and_known_models_below_the_bounds if {
+	"US-EAR-REMOTE" in rules(verdict(["H100"], chinese))
+	not "US-EAR-PRESUMED" in rules(verdict(["H100", "MI300X"], chinese))
+	not "US-EAR-PRESUMED" in rules(verdict(["H100"], {"/job/end_user/country": "MO"}))
+	"US-EAR-PRESUMED" in rules(verdict(["H100"], {"/job/end_user/parent_country": "RU"}))
+	"US-EAR-PRESUMED" in rules(verdict(["H100"], {"/job/end_user/country": "RU", "/job/end_user/parent_country": "CN"}))
+	"US-EAR-PRESUMED" in rules(verdict(["H100"], {"/job/end_user/parent_country": "HK"}))
+	"US-EAR-PRESUMED" in rules(verdict(["H100"], {"/job/end_user/parent_country": "ZZ"}))
+	"US-EAR-PRESUMED" in rules(verdict(["unknown card"], chinese))
+	"US-EAR-PRESUMED" in rules(verdict(["H100", "unknown card"], chinese))
+	not "US-EAR-PRESUMED" in rules(verdict(["H100"], {}))
+	not "US-EAR-PRESUMED" in rules(verdict(["T4"], {"/job/end_user/parent_country": "RU"}))
+	accelerators := object.union(tables.accelerators, {"rows": of_figures(16000, 1944, 6500)})
+	found := verdict(["X"], chinese) with data.carnet.tables.accelerators as accelerators
+	"US-EAR-PRESUMED" in rules(found)
 }
 
 test_draft_law_never_decides_and_is_ready if {

@@ -23,6 +23,8 @@ test_weapons_of_mass_destruction_run_nowhere if {
 test_a_military_end_user_of_a_named_country_runs_nowhere if {
 	"DE" in blocked("END-MILITARY", {"/job/end_user/use": "military", "/job/end_user/parent_country": "RU"})
 	"DE" in blocked("END-MILITARY", {"/job/end_user/use": "unknown", "/job/end_user/country": "CN"})
+	"DE" in blocked("END-MILITARY", {"/job/end_user/use": "military", "/job/end_user/country": "HK"})
+	"DE" in blocked("END-MILITARY", {"/job/end_user/use": "military", "/job/end_user/parent_country": "MO"})
 	blocked("END-MILITARY", {"/job/end_user/use": "military"}) == set()
 }
 

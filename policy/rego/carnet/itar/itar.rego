@@ -10,7 +10,7 @@ package carnet.itar
 import data.carnet.links
 import data.carnet.places
 
-home := {"US", "PR", "GU", "VI", "AS", "MP", "UM"}
+home := links.members("US_SOIL")
 
 default applies := false
 
@@ -78,6 +78,6 @@ trusted(country) if country in licensed
 
 explained["US-ITAR-OPERATOR"] := {"message": "itar.operator", "parameters": {}, "fix": ["itar.fix.operator"]}
 
-dates := {day | applies; some day in (links.group_dates({"ITAR_126_1"}) | links.licence_dates)}
+dates := {day | applies; some day in (links.group_dates({"ITAR_126_1", "US_SOIL"}) | links.licence_dates)}
 
-rows := {row | applies; some row in links.used({"ITAR_126_1"})}
+rows := {row | applies; some row in links.used({"ITAR_126_1", "US_SOIL"})}

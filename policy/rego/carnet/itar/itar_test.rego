@@ -44,6 +44,22 @@ test_cambodia_by_licence_from_the_day_that_it_left_the_list if {
 	not "KH" in blocked(object.union(late, {"/context/now_ns": 1762473600000000000}))
 }
 
+# 2026-10-01T00:00:00Z
+lapsed := 1790812800000000000
+
+test_cyprus_by_licence_until_the_last_known_suspension_ends if {
+	late := {"/job/technology/licences": [object.union(licence, {"countries": ["CY"], "expires_ns": 1900000000000000000})]}
+	not "CY" in blocked(object.union(late, {"/context/now_ns": lapsed - 1}))
+	"CY" in blocked(object.union(late, {"/context/now_ns": lapsed}))
+}
+
+test_the_territory_is_named_as_unverified_where_it_decided if {
+	found := itar.rows with input as query({})
+	{"memberships/US_SOIL/PR", "memberships/ITAR_126_1/CN"} - found == set()
+	free := itar.rows with input as fixtures.hospital
+	free == set()
+}
+
 denied(change, country, parent) := {reason.rule | some reason in answer.verdicts[0].reasons; reason.effect == "deny"} if {
 	answer := runners.answer with input as fixtures.asked(query(change), [fixtures.operated("US", country, parent)])
 }

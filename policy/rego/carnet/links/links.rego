@@ -2,7 +2,8 @@
 # title: What links a job to a law, and which declared basis can be used
 # description: |
 #   A controller, an origin or a person concerned in a territory is a link; an unknown one is a link to every territory.
-#   Dated memberships (`memberships`) say which country is in which list of a law on a day.
+#   Dated memberships (`memberships`) say which country is in which list of a law on a day; `codes` the same of the entries
+#   of a control list.
 # scope: package
 package carnet.links
 
@@ -63,6 +64,32 @@ licensed(authorities, codes) := {country |
 	}
 	some country in licence.countries
 }
+
+# The entries of a control list that a law names, on the day of the question.
+codes(group) := {row.code |
+	some row in tables.codes.rows
+	row.group == group
+	catalogue.holds(row)
+}
+
+# Whether a code is one of these, or may be: one that is coarser does not say which part it means.
+named(code, codes) if covered(code, codes)
+
+named(code, codes) if {
+	some part in codes
+	covered(part, [code])
+}
+
+codes_used(groups) := {concat("", ["codes/", key]) |
+	some key, row in tables.codes.rows
+	row.group in groups
+	row.status != "seen"
+}
+
+code_dates(groups) := catalogue.row_dates({key: row |
+	some key, row in tables.codes.rows
+	row.group in groups
+})
 
 covered(code, codes) if code in codes
 

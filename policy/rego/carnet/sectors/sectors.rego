@@ -6,8 +6,11 @@
 # scope: package
 package carnet.sectors
 
+import data.carnet.catalogue
+import data.carnet.gdpr
 import data.carnet.links
 import data.carnet.places
+import data.carnet.tables
 
 classes := {class | some class in input.job.data.classes}
 
@@ -15,7 +18,7 @@ default french_health := false
 
 french_health if {
 	"health" in classes
-	links.exporter_in({"FR", "GP", "MQ", "GF", "RE", "YT", "MF"})
+	links.exporter_in(links.members("FR_SOIL"))
 }
 
 default justice := false
@@ -30,9 +33,42 @@ justice if {
 	links.subject_in(states)
 }
 
-states := {"US", "PR", "GU", "VI", "AS", "MP", "UM"}
+states := links.members("US_SOIL")
 
-european := {"AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK"}
+union_groups := ["EU", "EU_OUTERMOST", "EU_ALAND"]
+
+european := {member | some group in union_groups; some member in tables.groups.rows[group].members}
+
+default public := true
+
+public := false if {
+	input.job.controller.public_body == false
+	not "public" in input.job.controller.sectors
+}
+
+default official := false
+
+official if {
+	public
+	gdpr.special
+}
+
+# Marks that public bodies of a place ask of whoever holds their sensitive data.
+marks := {
+	"C5": links.members("SEC_C5"),
+	"FEDRAMP": links.members("SEC_FEDRAMP"),
+	"SECNUMCLOUD": links.members("SEC_SECNUMCLOUD"),
+}
+
+# Those of the controller's country, every one where that is not known; elsewhere none is asked for by name.
+wanted := {mark |
+	some mark, where in marks
+	links.touches(input.job.controller.country, where)
+}
+
+proper := wanted if count(wanted) > 0
+
+proper := object.keys(marks) if count(wanted) == 0
 
 # METADATA
 # title: Health data of France is hosted by a certified host
@@ -167,14 +203,69 @@ explained["SEC-HIPAA"] := {"message": "sectors.associate", "parameters": {}, "fi
 #   review_by: "2027-05-22"
 #   status: in_force
 warned["SEC-DORA"] := {country |
-	some sector in input.job.controller.sectors
-	sector in {"bank", "insurance", "payment"}
+	financial
 	links.touches(input.job.controller.country, european)
 	some country in places.countries
 }
 
+default financial := false
+
+financial if {
+	some sector in input.job.controller.sectors
+	sector in {"bank", "insurance", "payment"}
+}
+
 explained["SEC-DORA"] := {"message": "sectors.register", "parameters": {}, "fix": ["sectors.fix.register"]}
 
-dates := set()
+# METADATA
+# title: Public bodies keep special data with an operator that bears a mark of their country
+# description: Elsewhere any of the marks will do. A warning, for the laws behind the marks each have a scope of their own.
+# custom:
+#   id: SEC-PUBLIC
+#   stage: runner
+#   effect: warn
+#   citations: [C-DE-C5, C-FR-SECNUM, C-US-FEDRAMP]
+#   effective_from: "1970-01-01"
+#   effective_to: null
+#   exemptible: false
+#   severity: medium
+#   owner: sector
+#   review_by: "2027-05-22"
+#   status: in_force
+passed["SEC-PUBLIC"] contains i if {
+	not official
+	some i, _ in input.runners
+}
 
-rows := set()
+passed["SEC-PUBLIC"] contains i if {
+	count(wanted) > 0
+	some i, runner in input.runners
+	every mark in wanted {
+		mark in runner.operator.certifications
+	}
+}
+
+passed["SEC-PUBLIC"] contains i if {
+	count(wanted) == 0
+	some i, runner in input.runners
+	some mark in object.keys(marks)
+	mark in runner.operator.certifications
+}
+
+explained["SEC-PUBLIC"] := {"message": "sectors.public", "parameters": {"marks": sort(proper)}, "fix": ["sectors.fix.certified_operator"]}
+
+# The lists that were looked at.
+groups_used contains "FR_SOIL" if "health" in classes
+
+groups_used contains "US_SOIL" if "health" in classes
+
+groups_used contains "US_SOIL" if "criminal_justice" in classes
+
+groups_used contains group if {
+	official
+	some group in ["SEC_C5", "SEC_FEDRAMP", "SEC_SECNUMCLOUD"]
+}
+
+dates := links.group_dates(groups_used)
+
+rows := links.used(groups_used) | {row | financial; some row in catalogue.unverified("groups", {group: tables.groups.rows[group] | some group in union_groups})}
