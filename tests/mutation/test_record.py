@@ -40,6 +40,22 @@ def test_every_module_of_the_core_has_its_score_and_the_total_is_their_sum() -> 
     assert min(float(line["score"]) for line in found.values()) >= SCORE_MIN
 
 
+def stale(lines: Lines) -> list[str]:
+    """The modules that have other mistakes to try by now than when they were recorded."""
+    found = scores(lines)
+    every = {module: len(mutants(module, target.path.read_text())) for module, target in TARGETS.items()}
+    return [module for module, count in every.items() if found[module]["mutants"] != count]
+
+
+def test_every_mutant_that_there_is_was_tried() -> None:
+    assert stale(recorded()) == [], "./dev mutate --record MODULE"
+
+
+def test_control_a_module_that_changed_after_its_record_is_found() -> None:
+    lines = [line | {"mutants": 1} if line.get("mutation") == "lease" else line for line in recorded()]
+    assert "lease" in stale(lines)
+
+
 def test_each_recorded_survivor_has_its_reason_and_each_reason_its_survivor() -> None:
     lines, reasons = recorded(), survivors()
     assert unexplained(lines, reasons) == []

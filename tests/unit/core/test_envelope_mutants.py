@@ -2,7 +2,7 @@
 
 import pytest
 
-from carnet.core import envelope
+from carnet.core import envelope, hybrid, limits
 from carnet.core.envelope import HybridPrivateKey, HybridPublicKey, result_key, wrap_root_addendum
 from carnet.core.errors import EnvelopeMalformed, EnvelopeUnopened
 from carnet.core.root import derive
@@ -67,3 +67,13 @@ def test_a_sealer_takes_as_much_as_its_bound_and_not_one_byte_more() -> None:
     sealer.update(b"x" * 10)
     with pytest.raises(EnvelopeMalformed):
         sealer.update(b"x")
+
+
+def test_attack_a_sealed_document_that_is_larger_than_any_may_be_is_not_opened() -> None:
+    public = hybrid.HybridPublicKey(KEY.public)
+    largest = bytes(limits.input_bytes_max)
+    assert KEY.open(public.seal(largest, info=b"i"), info=b"i") == largest
+    # Who has the public key can seal by other means than ours, which would refuse it.
+    too_large = hybrid._SUITE.encrypt(largest + b"\0", public._key, info=b"i")
+    with pytest.raises(EnvelopeUnopened):
+        KEY.open(too_large, info=b"i")
