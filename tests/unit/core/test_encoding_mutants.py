@@ -119,3 +119,12 @@ def test_a_list_of_bytes_is_not_taken_for_texts_nor_texts_for_bytes() -> None:
     scan(b"\x22\x01\xff\x22\x01\xff\x1a\x01a\x22\x01\xff\x1a\x01b", LISTS)
     with pytest.raises(EnvelopeMalformed):
         scan(b"\x1a\x01a\x22\x01\xff\x1a\x01\xff", LISTS)
+
+
+def test_attack_a_list_of_messages_is_not_passed_over_as_if_it_were_text() -> None:
+    item = MessageShape(fields={1: FieldShape(wire=WireType.VARINT)})
+    shape = MessageShape(fields={1: FieldShape(wire=WireType.LEN, repeated=True, message=item)})
+    good, ascii_only = b"\x0a\x02\x08\x01", b"\x0a\x02AB"
+    scan(good + good, shape)
+    with pytest.raises(EnvelopeMalformed):
+        scan(good + ascii_only, shape)
