@@ -23,7 +23,7 @@ from carnet.cli.options import DEFAULT, Options
 from carnet.cli.output import Format, ListFormat, plain, say, show, show_json, show_pairs, show_table, warn, when
 from carnet.core.document import Json
 from carnet.core.errors import FieldInvalid, NotFound
-from carnet.policyanswers import Difference, Report, Revision, RevisionState, RuleInForce
+from carnet.policyanswers import Difference, Report, Revision, RuleInForce
 from carnet.policyofficer import PolicyOfficer
 from policy.overlay import Overlay
 
@@ -159,7 +159,7 @@ async def diff(name: str, other: str = "", /, *, options: Options = DEFAULT) -> 
     """
     async with PolicyOfficer(options.load()) as officer:
         after = await officer.revision(revision_name(name, options))
-        before = await officer.revision(revision_name(other, options)) if other else await _active(officer)
+        before = await officer.revision(revision_name(other, options)) if other else await officer.active()
     old, new = dict(before.files) if before is not None else {}, dict(after.files)
     for path in sorted(old.keys() | new.keys()):
         for line in difflib.unified_diff(
@@ -219,14 +219,6 @@ def revision_name(text: str, options: Options) -> str:
     if _NAME.fullmatch(text) is None:
         raise FieldInvalid("A revision is named tenants/ID/revisions/DIGEST or by its digest, 64 hexadecimal digits.")
     return text
-
-
-async def _active(officer: PolicyOfficer) -> Revision | None:
-    async with aclosing(officer.revisions()) as listed:
-        async for revision in listed:
-            if revision.state is RevisionState.ACTIVE:
-                return await officer.revision(revision.name)
-    return None
 
 
 def _lines(data: bytes | None) -> list[str]:
