@@ -4,17 +4,18 @@
     carnet policy eval --facts facts.json --overlay overlay/ --exemptions exemptions.json --approvals 1
 
 The question goes through the same checks as the gateway's. It prints the whole decision document; with --runner,
-`{"decision": ..., "verdict": ...}`.
+`{"decision": ..., "verdict": ...}`, both as the engine gave them.
 """
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict, Verdict
-from carnet.core.document import Json
+from carnet.core.document import Json, canonical
 from carnet.core.runner import RunnerFacts, parse_runner
 from policy.bundle import Bundle
 from policy.commands.common import (
@@ -94,16 +95,16 @@ def _print_json(body: DecisionBody, verdicts: tuple[RunnerVerdict, ...]) -> None
 
 
 def _verdict(verdict: RunnerVerdict) -> Json:
-    return {
-        "spiffe_id": verdict.spiffe_id,
-        "jurisdiction": verdict.jurisdiction,
-        "verdict": "permit" if verdict.permitted else "deny",
-        "reasons": [
-            {"rule": r.rule, "effect": r.effect.value, "citations": list(r.citations), "fix": list(r.fix)}
-            for r in verdict.reasons
-        ],
-        "valid_until_ns": verdict.valid_until_ns,
-    }
+    """The verdict as the engine gave it (`schema/verdicts.json`)."""
+    found = asdict(verdict)
+    # What the answer's parser added to it, from the runner that was asked about.
+    for name in ("jurisdiction", "card_digest"):
+        del found[name]
+    found["verdict"] = "permit" if found.pop("permitted") else "deny"
+    for reason in found["reasons"]:
+        reason["parameters"] = dict(reason["parameters"])
+    document: Json = json.loads(canonical(found))
+    return document
 
 
 def _print_words(renderer: Renderer, body: DecisionBody, verdicts: tuple[RunnerVerdict, ...]) -> None:
