@@ -25,6 +25,7 @@ from carnet.core.document import Json
 from carnet.core.errors import FieldInvalid, NotFound
 from carnet.policyanswers import Difference, Report, Revision, RuleInForce
 from carnet.policyofficer import PolicyOfficer
+from policy.checking import CHECKS, LINT
 from policy.overlay import Overlay
 
 Output = Annotated[Format, Parameter(name=["--output", "-o"])]
@@ -258,6 +259,8 @@ def _show_findings(report: Report | None) -> None:
         warn(f"{check}: {text}")
     if not report.findings:
         say(f"clean: {', '.join(report.checks)}; {report.tests_passed} tests passed")
+    if LINT not in report.checks and report.checks == CHECKS:
+        say("not linted: the gateway has no Regal")
 
 
 def _row(revision: Revision) -> tuple[str, ...]:

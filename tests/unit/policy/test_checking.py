@@ -1,13 +1,15 @@
 """A draft is looked at whole, and what it is written with can do nothing to who looks."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from policy import checking
+from carnet.core.errors import FieldInvalid
+from policy import checking, linting
 from policy.bundle import Bundle
-from policy.checking import CHECKS, Report
+from policy.checking import CHECKS, LINT, Report
 from tests.fixtures.drafts import NAME, draft
 
 BASE = Bundle.load()
@@ -74,6 +76,40 @@ def test_a_test_that_dials_or_reads_does_not_run(call: str) -> None:
     report = looked(files)
     assert f"undefined function {call.partition('(')[0]}" in texts(report)
     assert report.tests_passed == 0
+
+
+@pytest.mark.opa
+def test_what_regal_finds_counts_and_without_a_regal_nothing_says_that_it_was_asked(tmp_path: Path) -> None:
+    regal = tmp_path / "regal"
+
+    def linted(answer: str) -> Report:
+        regal.write_text(f"#!/bin/sh\n{answer}\n")
+        regal.chmod(0o755)
+        return checking.check(NAME, draft(), base=BASE, binary=Path(os.environ["CARNET_OPA"]), linter=regal)
+
+    assert LINT not in looked(draft()).checks
+    silent = linted("echo '{\"violations\": []}'")
+    assert silent.clean
+    assert silent.checks == (*CHECKS, LINT)
+    violation = {
+        "title": "bad-name",
+        "category": "style",
+        "description": "Bad.",
+        "location": {"file": "carnet/org/klinikum/overlay.rego", "row": 7},
+    }
+    ours = violation | {"location": {"file": "carnet/main/main.rego", "row": 1}}
+    found = linted(f"echo '{json.dumps({'violations': [violation, ours]})}'; exit 3")
+    assert texts(found, LINT) == "overlay.rego:7: style/bad-name: Bad."
+    assert not found.clean
+    for fault in ("exit 1", "echo no; exit 3", "echo '[]'", "echo '{\"violations\": 1}'"):
+        assert texts(linted(fault), LINT) == "Regal gives no answer."
+
+
+def test_a_file_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> None:
+    for path in ("../out.rego", str(tmp_path / "out.rego")):
+        with pytest.raises(FieldInvalid):
+            linting.complaints(Path("/bin/true"), {path: b"package a"}, told=())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.opa
