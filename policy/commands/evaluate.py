@@ -109,24 +109,29 @@ def _verdict(verdict: RunnerVerdict) -> Json:
 
 def _print_words(renderer: Renderer, body: DecisionBody, verdicts: tuple[RunnerVerdict, ...]) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{body.verdict.value.upper()}  {renderer.places(body.permitted)}", style="bold")
+    console.print(f"{_word(renderer, body.verdict)}  {renderer.places(body.permitted)}", style="bold")
     _print_reasons(console, renderer, body.reasons)
     for verdict in verdicts:
-        word = "PERMIT" if verdict.permitted else "DENY"
+        word = _word(renderer, Verdict.PERMIT if verdict.permitted else Verdict.DENY)
         console.print(f"{word}  {verdict.spiffe_id} ({verdict.jurisdiction})", style="bold")
         _print_reasons(console, renderer, verdict.reasons)
     for used in body.exemptions_used:
-        console.print(f"exempt from {used.rule} by {used.id}")
+        console.print(renderer.words("exempt", rule=used.rule, exemption=used.id))
     if body.unverified_rows_used:
-        console.print("unverified data used: " + ", ".join(body.unverified_rows_used))
+        console.print(renderer.words("unverified", rows=", ".join(body.unverified_rows_used)))
     say(renderer.disclaimer(body))
+
+
+def _word(renderer: Renderer, verdict: Verdict) -> str:
+    return renderer.words(f"verdict_{verdict.value}")
 
 
 def _print_reasons(console: Console, renderer: Renderer, reasons: tuple[Reason, ...]) -> None:
     for reason in reasons:
         words = renderer.reason(reason)
         style = "red" if reason.effect is Effect.DENY else ""
-        console.print(f"  {reason.effect.value:6}  {reason.rule}  {words.text}", style=style)
+        effect = renderer.words(f"effect_{reason.effect.value}")
+        console.print(f"  {effect:6}  {reason.rule}  {words.text}", style=style)
         for fix in words.fix:
             console.print(f"          -> {fix}")
         for citation in words.citations:
