@@ -53,7 +53,7 @@ class Renderer:
         return Sentence(
             text=self._message(reason.message, shown),
             fix=tuple(self._message(fix, shown) for fix in (fixes if isinstance(fixes, tuple) else ())),
-            citations=tuple(f"{name}: {self._citations[name]['title']}" for name in reason.citations),
+            citations=tuple(f"{name}: {self._title(name)}" for name in reason.citations),
         )
 
     def body(self, body: DecisionBody) -> tuple[Sentence, ...]:
@@ -74,6 +74,13 @@ class Renderer:
     def words(self, name: str, **parameters: str) -> str:
         """What is said around a decision, by its name below `words`."""
         return self._message(f"words.{name}", parameters)
+
+    def _title(self, name: str) -> str:
+        # An overlay has one title for its citations, and so have ours in a bundle that was released before.
+        own = {"en": str(self._citations[name]["title"])}
+        return str(
+            (self._messages.get(f"titles.{name.lower().replace('-', '_')}", {}) | own).get(self._language, own["en"])
+        )
 
     def _name(self, code: str) -> str:
         row = self._names.get(code)

@@ -10,6 +10,7 @@ from carnet.core.errors import FieldInvalid
 from policy import checking, linting
 from policy.bundle import Bundle
 from policy.checking import CHECKS, LINT, Report
+from policy.overlay import Overlay
 from tests.fixtures.drafts import NAME, draft
 
 BASE = Bundle.load()
@@ -79,30 +80,54 @@ def test_a_test_that_dials_or_reads_does_not_run(call: str) -> None:
 
 
 @pytest.mark.opa
-def test_what_regal_finds_counts_and_without_a_regal_nothing_says_that_it_was_asked(tmp_path: Path) -> None:
-    regal = tmp_path / "regal"
-
-    def linted(answer: str) -> Report:
-        regal.write_text(f"#!/bin/sh\n{answer}\n")
-        regal.chmod(0o755)
-        return checking.check(NAME, draft(), base=BASE, binary=Path(os.environ["CARNET_OPA"]), linter=regal)
-
-    assert LINT not in looked(draft()).checks
-    silent = linted("echo '{\"violations\": []}'")
-    assert silent.clean
-    assert silent.checks == (*CHECKS, LINT)
-    violation = {
-        "title": "bad-name",
-        "category": "style",
-        "description": "Bad.",
-        "location": {"file": "carnet/org/klinikum/overlay.rego", "row": 7},
-    }
-    ours = violation | {"location": {"file": "carnet/main/main.rego", "row": 1}}
-    found = linted(f"echo '{json.dumps({'violations': [violation, ours]})}'; exit 3")
+def test_what_regal_finds_counts(tmp_path: Path) -> None:
+    found = checking.check(
+        NAME, draft(), base=BASE, binary=Path(os.environ["CARNET_OPA"]), linter=regal(tmp_path, said(OURS, THEIRS))
+    )
     assert texts(found, LINT) == "overlay.rego:7: style/bad-name: Bad."
+    assert found.checks == (*CHECKS, LINT)
     assert not found.clean
+
+
+def test_only_what_regal_was_asked_about_is_told_and_no_answer_is_a_finding(tmp_path: Path) -> None:
+    overlay = Overlay.read(NAME, draft())
+    whole = BASE.with_overlays((overlay,))
+    assert checking.lint(regal(tmp_path, said()), whole, overlay) == []
+    assert checking.lint(regal(tmp_path, said(OURS)), whole, overlay) == []
+    assert len(checking.lint(regal(tmp_path, said(OURS, THEIRS)), whole, overlay)) == 1
     for fault in ("exit 1", "echo no; exit 3", "echo '[]'", "echo '{\"violations\": 1}'"):
-        assert texts(linted(fault), LINT) == "Regal gives no answer."
+        assert checking.lint(regal(tmp_path, fault), whole, overlay) == ["Regal gives no answer."]
+    assert checking.lint(tmp_path / "nothing", whole, overlay) == ["Regal gives no answer."]
+
+
+def test_a_report_is_clean_without_a_lint_and_not_without_anything_else() -> None:
+    assert Report(checks=CHECKS, findings=()).clean
+    assert Report(checks=(*CHECKS, LINT), findings=()).clean
+    for kind in CHECKS:
+        assert not Report(checks=(*(each for each in CHECKS if each != kind), LINT), findings=()).clean
+    assert not Report(checks=(*CHECKS, LINT), findings=(checking.Finding(check=LINT, text="Bad."),)).clean
+
+
+THEIRS = {
+    "title": "bad-name",
+    "category": "style",
+    "description": "Bad.",
+    "location": {"file": "carnet/org/klinikum/overlay.rego", "row": 7},
+}
+OURS = THEIRS | {"location": {"file": "carnet/main/main.rego", "row": 1}}
+
+
+def said(*violations: dict[str, object]) -> str:
+    """A program that finds these."""
+    return f"echo '{json.dumps({'violations': violations})}'; exit {3 if violations else 0}"
+
+
+def regal(folder: Path, program: str) -> Path:
+    """A Regal that does this."""
+    binary = folder / "regal"
+    binary.write_text(f"#!/bin/sh\n{program}\n")
+    binary.chmod(0o755)
+    return binary
 
 
 def test_a_file_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> None:

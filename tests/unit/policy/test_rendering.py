@@ -74,6 +74,20 @@ def test_every_word_that_a_command_says_is_in_the_catalogue_and_no_other() -> No
         assert row["en"] != row["fr"], name
 
 
+def test_what_is_cited_is_named_in_the_readers_language_and_an_overlays_by_its_one_title() -> None:
+    found = replace(reason("constraints.never", "DE", never=("DE",)), citations=("C-GDPR-45", "C-KLINIKUM-ETHICS"))
+    citations = {**BUNDLE.tables["citations"]}
+    citations["rows"] = {**BUNDLE.rows("citations"), "C-KLINIKUM-ETHICS": {"title": "Resolution 2026/4"}}
+    mixed = replace(BUNDLE, tables={**BUNDLE.tables, "citations": citations})
+    french, english = (Renderer(bundle=mixed, language=word).reason(found).citations for word in ("fr", "en"))
+    assert french == (
+        "C-GDPR-45: RGPD (UE) 2016/679, art. 45 : décisions d'adéquation",
+        "C-KLINIKUM-ETHICS: Resolution 2026/4",
+    )
+    assert english[0] == "C-GDPR-45: GDPR (EU) 2016/679, Art. 45: adequacy decisions"
+    assert english[1] == french[1]
+
+
 def test_a_parameter_is_never_a_template() -> None:
     found = reason("carnet.screening", screening="{places} {0.__class__}")
     assert "{places} {0.__class__}" in ENGLISH.reason(found).text
