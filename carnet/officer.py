@@ -148,7 +148,7 @@ class Officer:
                 yield found
 
     async def bundle(self, revision: str) -> bytes:
-        """The signed archive of a bundle that decided for the tenant; nothing of it is verified yet."""
+        """The signed archive of a bundle that decided for the tenant, or is live; nothing of it is verified yet."""
         data = bytearray()
         async with calling():
             request = decisions_pb2.FetchBundleRequest(revision=revision)

@@ -12,6 +12,7 @@
 
 import uuid
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from carnet.core.errors import StatementInvalid
@@ -21,6 +22,7 @@ from carnet.policyanswers import (
     Exemption,
     Report,
     Revision,
+    RevisionState,
     RuleInForce,
     Wanted,
     check_files,
@@ -132,6 +134,14 @@ class PolicyOfficer(Officer):
             token = page.next_page_token
             if not token or not page.revisions:
                 return
+
+    async def active(self) -> Revision | None:
+        """The revision that decides for the tenant now, with its files; None where there is none."""
+        async with aclosing(self.revisions()) as listed:
+            async for revision in listed:
+                if revision.state is RevisionState.ACTIVE:
+                    return await self.revision(revision.name)
+        return None
 
     async def differences(self, name: str, *, limit: int = page_size) -> tuple[int, tuple[Difference, ...]]:
         """How many decisions a shadow was asked about, and the newest that it took otherwise."""

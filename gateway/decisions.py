@@ -4,10 +4,11 @@
   one that is not there.
 - `GetDecision` and `ExportDecisions` bring all that a reader needs to verify: the signed record, the body, its leaf
   under the newest checkpoint, the masked event and the sealed input, as long as both are kept.
-- A bundle is handed out to tenants that it decided for, as the signed archive that it was.
+- A bundle is handed out to tenants that it decided for, as the signed archive that it was; the one that is live, which
+  decides for every tenant from now on, to each of them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -46,11 +47,12 @@ class Bundles(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the service works with; joined in services.py."""
+    """What the service works with; joined in services.py. `live` is the revision of the bundle that is live."""
 
     store: Store
     log: AuditLog
     bundles: Bundles
+    live: Callable[[], str]
     pages: PageTokens
 
 
@@ -61,6 +63,7 @@ class Decisions(DecisionsServicer):
         self._store = parts.store
         self._log = parts.log
         self._bundles = parts.bundles
+        self._live = parts.live
         self._pages = parts.pages
 
     def register(self, server: grpc.aio.Server) -> str:
@@ -122,10 +125,11 @@ class Decisions(DecisionsServicer):
         request: pb.FetchBundleRequest,
         context: Any,  # noqa: ARG002
     ) -> AsyncIterator[pb.FetchBundleResponse]:
-        """A bundle that decided for the tenant."""
+        """A bundle that decided for the tenant, or that is live."""
         tenant_id = _officer()
         validation.check(request)
-        if not await self._store.read(decisionrows.decided_under, tenant_id, request.revision):
+        live = request.revision == self._live()
+        if not live and not await self._store.read(decisionrows.decided_under, tenant_id, request.revision):
             raise NotFound
         archive = await self._bundles.read(request.revision)
         for start in range(0, len(archive), limits.chunk_bytes):

@@ -48,6 +48,7 @@ from policy.engine import PolicyEngine
 from policy.engines.cache import CachedPolicy
 from policy.engines.choice import chosen, find_opa
 from policy.engines.current import CurrentPolicy
+from policy.linting import find_regal
 from policy.rendering import Renderer, Sentence
 from policy.signing import PolicyKey
 
@@ -123,7 +124,13 @@ class Law:
         stack.push_async_callback(shadow.close)
         opa = config.policy.opa or find_opa()
         changes = revising.Parts(
-            store=store, policy=policy, composition=composition, shadow=shadow, opa=opa, clock=clock
+            store=store,
+            policy=policy,
+            composition=composition,
+            shadow=shadow,
+            opa=opa,
+            regal=find_regal(),
+            clock=clock,
         )
         exemptions = Exemptions(store, live=lambda: policy.bundle, quorum=config.exemptions.quorum, clock=clock)
         return cls(

@@ -51,13 +51,14 @@ class Activates(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What revisions work with; joined in parts.py. `opa` is the binary that checks drafts, where there is one."""
+    """What revisions work with; joined in parts.py. `opa` and `regal` look at drafts, where there are any."""
 
     store: Store
     policy: Activates
     composition: Composition
     shadow: Shadow
     opa: Path | None
+    regal: Path | None
     clock: Callable[[], int]
 
 
@@ -117,7 +118,12 @@ class Revisions:
         # One at a time: it starts programs.
         async with self._checking:
             return await asyncio.to_thread(
-                checking.check, revision.overlay, files, base=self._parts.composition.base, binary=self._parts.opa
+                checking.check,
+                revision.overlay,
+                files,
+                base=self._parts.composition.base,
+                binary=self._parts.opa,
+                linter=self._parts.regal,
             )
 
     async def approve(self, caller: Caller, key: RevisionKey, request_id: str) -> StoredRevision:

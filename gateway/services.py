@@ -31,7 +31,15 @@ def jobs(parts: Parts, pages: PageTokens) -> Jobs:
 def decisions(parts: Parts, pages: PageTokens) -> Decisions:
     """The Decisions service: what was decided, for compliance officers."""
     kept = parts.kept
-    return Decisions(deciding.Parts(store=kept.store, log=kept.log, bundles=kept.bundles, pages=pages))
+    return Decisions(
+        deciding.Parts(
+            store=kept.store,
+            log=kept.log,
+            bundles=kept.bundles,
+            live=lambda: parts.law.policy.bundle.revision,
+            pages=pages,
+        )
+    )
 
 
 def changes(parts: Parts, pages: PageTokens) -> Policies:

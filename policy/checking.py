@@ -1,13 +1,14 @@
 """Checking: an overlay held to everything that an overlay must keep, beside the rules that it would stand with.
 
 - What is looked at, in this order: METADATA, the profile, that it goes with the rules of all, the officer's own cases,
-  OPA's strict check, the format, the tests, and that the tests reach every line of its rules.
-- What could not be looked at is a finding: nothing passes for want of an OPA.
+  OPA's strict check, the format, the tests, that the tests reach every line of its rules, and what Regal finds.
+- What could not be looked at is a finding: nothing passes for want of an OPA. Regal alone may be missing, since its
+  matter is style: where it was asked, `lint` stands among the checks, and what it finds counts like the rest.
 - Draft and tests are strangers' programs: OPA runs them without environment, in a folder of their own, not for long,
   and without a built-in that the profile lacks, but for a few that tests are written with: nothing is dialled or read.
 - A finding is text for the officer; it names file and line where there is one.
 
-    report = check("klinikum", files, base=Bundle.load(), binary=find_opa())
+    report = check("klinikum", files, base=Bundle.load(), binary=find_opa(), linter=find_regal())
     report.clean
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
-from policy import cases, gate
+from policy import cases, gate, linting
 from policy.bundle import Bundle, home
 from policy.engines.embedded import EmbeddedEngine
 from policy.overlay import Overlay
@@ -31,6 +32,7 @@ seconds_max: Final = 60.0
 findings_max: Final = 256
 
 CHECKS: Final = ("metadata", "profile", "roots", "cases", "check", "format", "tests", "coverage")
+LINT: Final = "lint"
 _BEFORE_CASES: Final = CHECKS[:3]
 _OF_OURS: Final = CHECKS[:4]
 # What tests of overlays are written with, beside the rules: a job and a runner to change.
@@ -53,7 +55,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was looked at, and what was found."""
+    """What was looked at, and what was found. `lint` is among the checks only where there was a Regal."""
 
     checks: tuple[str, ...]
     findings: tuple[Finding, ...]
@@ -61,12 +63,17 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether everything was looked at, and nothing found."""
-        return not self.findings and self.checks == CHECKS
+        """Whether everything was looked at that must be, and nothing found."""
+        return not self.findings and tuple(kind for kind in self.checks if kind != LINT) == CHECKS
 
 
-def check(name: str, files: Mapping[str, bytes], *, base: Bundle, binary: Path | None) -> Report:
-    """Look at the files of an overlay. Blocks. Raises nothing that the files could cause."""
+def check(
+    name: str, files: Mapping[str, bytes], *, base: Bundle, binary: Path | None, linter: Path | None = None
+) -> Report:
+    """Look at the files of an overlay, with an OPA and a Regal where there are any. Blocks.
+
+    Raises nothing that the files could cause.
+    """
     try:
         overlay = Overlay.read(name, files)
     except FieldInvalid as error:
@@ -83,7 +90,20 @@ def check(name: str, files: Mapping[str, bytes], *, base: Bundle, binary: Path |
         return _stopped(_OF_OURS, unexpected, "no OPA was found here")
     with tempfile.TemporaryDirectory(prefix="carnet-policy-") as folder:
         found = _Workshop(Path(folder), binary, whole, overlay).report()
-    return replace(found, findings=tuple([*unexpected, *found.findings][:findings_max]))
+    findings = [*unexpected, *found.findings]
+    if linter is None:
+        return replace(found, findings=tuple(findings[:findings_max]))
+    findings += [Finding(check=LINT, text=_shown(line)) for line in lint(linter, whole, overlay)]
+    return replace(found, checks=(*found.checks, LINT), findings=tuple(findings[:findings_max]))
+
+
+def lint(linter: Path, whole: Bundle, overlay: Overlay) -> list[str]:
+    """What Regal finds in an overlay's rules and tests, beside the rules that they stand with. Blocks."""
+    below = f"carnet/org/{overlay.name}/"
+    rego = {f"{below}{path}": data for path, data in overlay.files.items() if path.endswith(".rego")}
+    fixtures = {_FIXTURES.relative_to("rego").as_posix(): (home / _FIXTURES).read_bytes()}
+    found = linting.complaints(linter, {**whole.rules, **fixtures, **rego}, told=rego.keys())
+    return [each.line(each.path.removeprefix(below)) for each in found]
 
 
 def _cases(whole: Bundle, overlay: Overlay) -> list[Finding]:

@@ -4,7 +4,10 @@
   differs is the draft's doing alone, whatever was live when the decision was made.
 - What would be newly permitted comes first: it is the risk. Then what would be newly denied. What waits for an approval
   is not permitted.
-- A job that has not ended is stranded if the draft leaves none of the runners that its decision permitted.
+- A job that has not ended is stranded if the draft takes away the last of the runners that its decision permitted; one
+  whose decision asked for an approval first, if it takes away the last of the places. What was gone before, by what is
+  live, is not the draft's doing.
+- A rule that begins later says nothing of the past at the past's own time: both may be asked at one later time instead.
 
     live, draft = Side(engine=now, overlay=""), Side(engine=then, overlay="klinikum")
     report = Report.of([await compare(past, live=live, draft=draft) for past in window])
@@ -87,24 +90,29 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    verdict: str
+    body: DecisionBody
     places: frozenset[str]
     runners: frozenset[str]
     duties: frozenset[str]
 
 
-async def compare(past: PastDecision, *, live: Side, draft: Side, job_open: str = "") -> Difference:
+async def compare(
+    past: PastDecision, *, live: Side, draft: Side, job_open: str = "", at_ns: int | None = None
+) -> Difference:
     """Ask both of one decision; `job_open` names the job that was submitted under it, where that has not ended.
+
+    `at_ns` is the time that both are asked at, ns since 1970 UTC; the decision's own, if not given.
 
     Raises `FieldInvalid` for an input that is none, and `PolicyEngineUnavailable` without an answer.
     """
     question = recorded(past.input)
+    if at_ns is not None:
+        question = replace(question, query=replace(question.query, now_ns=at_ns))
     before, after = await _ask(live, question), await _ask(draft, question)
-    permitted = {entry.spiffe_id for entry in past.record.shortlist if entry.permitted}
     return Difference(
         name=past.name,
-        live=before.verdict,
-        draft=after.verdict,
+        live=before.body.verdict.value,
+        draft=after.body.verdict.value,
         places_new=_sorted(after.places - before.places),
         places_gone=_sorted(before.places - after.places),
         runners_new=_sorted(after.runners - before.runners),
@@ -112,7 +120,7 @@ async def compare(past: PastDecision, *, live: Side, draft: Side, job_open: str 
         duties_new=_sorted(after.duties - before.duties),
         duties_gone=_sorted(before.duties - after.duties),
         job=job_open,
-        stranded=bool(job_open) and not permitted & after.runners,
+        stranded=bool(job_open) and _goes_on(past, before) and not _goes_on(past, after),
     )
 
 
@@ -121,11 +129,19 @@ async def _ask(side: Side, question: RecordedQuestion) -> _Answer:
     body = await side.engine.decide(query)
     verdicts = await side.engine.judge(query, question.runners)
     return _Answer(
-        verdict=body.verdict.value,
+        body=body,
         places=frozenset(body.permitted if body.verdict is Verdict.PERMIT else ()),
         runners=frozenset(v.spiffe_id for v in verdicts if _passes(body, v)),
         duties=frozenset(f"{duty.type} {duty.value}" for duty in body.obligations),
     )
+
+
+def _goes_on(past: PastDecision, answer: _Answer) -> bool:
+    """Whether a job that was sealed under a decision of the past has anywhere left to go."""
+    if past.body.verdict is Verdict.REVIEW:
+        # Nobody was judged for it yet: its manifest names no runner, and it is held to the places of its decision.
+        return any(answer.body.lists(place) for place in past.body.permitted)
+    return any(entry.permitted and entry.spiffe_id in answer.runners for entry in past.record.shortlist)
 
 
 def _passes(body: DecisionBody, verdict: RunnerVerdict) -> bool:

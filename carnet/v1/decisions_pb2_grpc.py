@@ -80,7 +80,8 @@ class DecisionsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FetchBundle(self, request, context):
-        """A signed bundle that decided before: what `carnet decision replay` runs. Decisions name it by its revision.
+        """A signed bundle that decided before, or that is live: what `carnet decision replay` and `carnet policy simulate` run.
+        Decisions name it by its revision, and so does Policies.ListRules.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,9 @@ class DecisionsStub:
     ExportDecisions: _grpc.UnaryStreamMultiCallable[_decisions_pb2.ExportDecisionsRequest, _decisions_pb2.DecisionEntry]
     """Oldest first, with all that a replay needs."""
     FetchBundle: _grpc.UnaryStreamMultiCallable[_decisions_pb2.FetchBundleRequest, _decisions_pb2.FetchBundleResponse]
-    """A signed bundle that decided before: what `carnet decision replay` runs. Decisions name it by its revision."""
+    """A signed bundle that decided before, or that is live: what `carnet decision replay` and `carnet policy simulate` run.
+    Decisions name it by its revision, and so does Policies.ListRules.
+    """
 
 @_typing.type_check_only
 class DecisionsAsyncStub(DecisionsStub):
@@ -48,7 +50,9 @@ class DecisionsAsyncStub(DecisionsStub):
     ExportDecisions: _aio.UnaryStreamMultiCallable[_decisions_pb2.ExportDecisionsRequest, _decisions_pb2.DecisionEntry]  # type: ignore[assignment]
     """Oldest first, with all that a replay needs."""
     FetchBundle: _aio.UnaryStreamMultiCallable[_decisions_pb2.FetchBundleRequest, _decisions_pb2.FetchBundleResponse]  # type: ignore[assignment]
-    """A signed bundle that decided before: what `carnet decision replay` runs. Decisions name it by its revision."""
+    """A signed bundle that decided before, or that is live: what `carnet decision replay` and `carnet policy simulate` run.
+    Decisions name it by its revision, and so does Policies.ListRules.
+    """
 
 class DecisionsServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -80,6 +84,8 @@ class DecisionsServicer(metaclass=_abc_1.ABCMeta):
         request: _decisions_pb2.FetchBundleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_decisions_pb2.FetchBundleResponse], _abc.AsyncIterator[_decisions_pb2.FetchBundleResponse]]:
-        """A signed bundle that decided before: what `carnet decision replay` runs. Decisions name it by its revision."""
+        """A signed bundle that decided before, or that is live: what `carnet decision replay` and `carnet policy simulate` run.
+        Decisions name it by its revision, and so does Policies.ListRules.
+        """
 
 def add_DecisionsServicer_to_server(servicer: DecisionsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -213,7 +213,7 @@ class CheckRevisionResponse(_message.Message):
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]: ...
     @_builtins.property
     def checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What was looked at; what could not be is a finding."""
+        """What was looked at; what could not be is a finding. `lint` is here only where the gateway has a Regal."""
 
     def __init__(
         self,

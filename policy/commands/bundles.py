@@ -1,6 +1,6 @@
 """`carnet policy check`, `fmt`, `test` and `bundle`: rules held to the profile, formatted, tested, written for an OPA.
 
-carnet policy check rules/                            # the profile, then OPA's own check and format
+carnet policy check rules/                            # the profile, then OPA's check and format, then Regal
 carnet policy fmt rules/                              # `opa fmt --write`
 carnet policy test rules/                             # `opa test` over the data that the gateway gives an engine
 carnet policy test --overlay overlay/                 # an overlay's tests and its cases, beside our rules
@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
-from policy import gate
+from policy import checking, gate, linting
 from policy.bundle import Bundle, home
 from policy.cases import read_cases
 from policy.commands.cases import run_cases
 from policy.commands.common import USAGE, OverlayFolder, loaded, print_json, read, say, telling
 from policy.engines.choice import EngineName, find_opa
+from policy.linting import find_regal
+from policy.overlay import Overlay
 
 seconds_max: Final = 300.0
 
@@ -43,9 +45,9 @@ def write_bundle(*, folder: Path) -> None:
 
 
 def check_rules(*paths: Path, overlay: OverlayFolder = None) -> None:
-    """Hold rules to the profile, with ours loaded beside them; then OPA's own check and format, where there is an OPA.
+    """Hold rules to the profile, with ours loaded beside them; then to OPA's check and format, and to Regal's lint.
 
-    Prints one JSON list of what is refused, and ends with 2 where there is any.
+    Prints one JSON list of what is refused, and ends with 2 where there is any. A tool that is missing is told.
 
     Parameters
     ----------
@@ -63,6 +65,9 @@ def check_rules(*paths: Path, overlay: OverlayFolder = None) -> None:
         files = [Path(path) for path in theirs]
         found += _complaints(binary, bundle, ("check", "--strict", "--ignore", "*_test.rego"), files)
         found += _complaints(binary, bundle, ("fmt", "--list", "--fail"), files + _rego(overlay, "*.rego"))
+    if not found:
+        with telling():
+            found = _linted(bundle, theirs, overlay)
     print_json(found)
     if found:
         raise SystemExit(USAGE)
@@ -144,6 +149,24 @@ def _composed(overlay: Path | None) -> tuple[Bundle, list[str]]:
     except FieldInvalid as error:
         return Bundle.load(), [f"overlay: {error.text}"]
     return bundle, []
+
+
+def _linted(bundle: Bundle, theirs: dict[str, bytes], overlay: Path | None) -> list[str]:
+    """What Regal finds in what was named; in our own rules, where nothing was."""
+    linter = find_regal()
+    if linter is None:
+        say("Regal was not found: nothing was linted.", style="yellow")
+        return []
+    lines = checking.lint(linter, bundle, Overlay.load(overlay)) if overlay else []
+    if theirs:
+        # Where a file stands is its officer's choice; Regal holds it to its package.
+        shown = {f"{n}/{'/'.join(gate.package_of(path, theirs[path]))}/{Path(path).name}": path
+                 for n, path in enumerate(theirs)}  # fmt: skip
+        rules = {**bundle.rules, **{place: theirs[path] for place, path in shown.items()}}
+        lines += [each.line(shown.get(each.path, "")) for each in linting.complaints(linter, rules, told=shown)]
+    elif not overlay:
+        lines += [each.line(each.path) for each in linting.complaints(linter, bundle.rules, told=bundle.rules)]
+    return [f"regal: {line}" for line in lines]
 
 
 def _tables(overlay: Path | None) -> tuple[Path, ...]:

@@ -4,17 +4,18 @@
     carnet policy eval --facts facts.json --overlay overlay/ --exemptions exemptions.json --approvals 1
 
 The question goes through the same checks as the gateway's. It prints the whole decision document; with --runner,
-`{"decision": ..., "verdict": ...}`.
+`{"decision": ..., "verdict": ...}`, both as the engine gave them.
 """
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict, Verdict
-from carnet.core.document import Json
+from carnet.core.document import Json, canonical
 from carnet.core.runner import RunnerFacts, parse_runner
 from policy.bundle import Bundle
 from policy.commands.common import (
@@ -94,38 +95,43 @@ def _print_json(body: DecisionBody, verdicts: tuple[RunnerVerdict, ...]) -> None
 
 
 def _verdict(verdict: RunnerVerdict) -> Json:
-    return {
-        "spiffe_id": verdict.spiffe_id,
-        "jurisdiction": verdict.jurisdiction,
-        "verdict": "permit" if verdict.permitted else "deny",
-        "reasons": [
-            {"rule": r.rule, "effect": r.effect.value, "citations": list(r.citations), "fix": list(r.fix)}
-            for r in verdict.reasons
-        ],
-        "valid_until_ns": verdict.valid_until_ns,
-    }
+    """The verdict as the engine gave it (`schema/verdicts.json`)."""
+    found = asdict(verdict)
+    # What the answer's parser added to it, from the runner that was asked about.
+    for name in ("jurisdiction", "card_digest"):
+        del found[name]
+    found["verdict"] = "permit" if found.pop("permitted") else "deny"
+    for reason in found["reasons"]:
+        reason["parameters"] = dict(reason["parameters"])
+    document: Json = json.loads(canonical(found))
+    return document
 
 
 def _print_words(renderer: Renderer, body: DecisionBody, verdicts: tuple[RunnerVerdict, ...]) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    console.print(f"{body.verdict.value.upper()}  {renderer.places(body.permitted)}", style="bold")
+    console.print(f"{_word(renderer, body.verdict)}  {renderer.places(body.permitted)}", style="bold")
     _print_reasons(console, renderer, body.reasons)
     for verdict in verdicts:
-        word = "PERMIT" if verdict.permitted else "DENY"
+        word = _word(renderer, Verdict.PERMIT if verdict.permitted else Verdict.DENY)
         console.print(f"{word}  {verdict.spiffe_id} ({verdict.jurisdiction})", style="bold")
         _print_reasons(console, renderer, verdict.reasons)
     for used in body.exemptions_used:
-        console.print(f"exempt from {used.rule} by {used.id}")
+        console.print(renderer.words("exempt", rule=used.rule, exemption=used.id))
     if body.unverified_rows_used:
-        console.print("unverified data used: " + ", ".join(body.unverified_rows_used))
+        console.print(renderer.words("unverified", rows=", ".join(body.unverified_rows_used)))
     say(renderer.disclaimer(body))
+
+
+def _word(renderer: Renderer, verdict: Verdict) -> str:
+    return renderer.words(f"verdict_{verdict.value}")
 
 
 def _print_reasons(console: Console, renderer: Renderer, reasons: tuple[Reason, ...]) -> None:
     for reason in reasons:
         words = renderer.reason(reason)
         style = "red" if reason.effect is Effect.DENY else ""
-        console.print(f"  {reason.effect.value:6}  {reason.rule}  {words.text}", style=style)
+        effect = renderer.words(f"effect_{reason.effect.value}")
+        console.print(f"  {effect:6}  {reason.rule}  {words.text}", style=style)
         for fix in words.fix:
             console.print(f"          -> {fix}")
         for citation in words.citations:

@@ -167,7 +167,8 @@ def _document(renderer: Renderer, found: Explanation) -> Json:
 def _print(renderer: Renderer, found: Explanation) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     place = renderer.places((found.place,))
-    console.print(f"{place}: {'permitted' if found.permitted else 'not permitted'}", style="bold")
+    said = renderer.words("place_permitted" if found.permitted else "place_denied", place=place)
+    console.print(said, style="bold")
     for number, denial in enumerate(found.denials, start=1):
         if denial.reason is None:
             console.print(f"  {number}. {denial.rule}")

@@ -23,8 +23,9 @@ from carnet.cli.options import DEFAULT, Options
 from carnet.cli.output import Format, ListFormat, plain, say, show, show_json, show_pairs, show_table, warn, when
 from carnet.core.document import Json
 from carnet.core.errors import FieldInvalid, NotFound
-from carnet.policyanswers import Difference, Report, Revision, RevisionState, RuleInForce
+from carnet.policyanswers import Difference, Report, Revision, RuleInForce
 from carnet.policyofficer import PolicyOfficer
+from policy.checking import CHECKS, LINT
 from policy.overlay import Overlay
 
 Output = Annotated[Format, Parameter(name=["--output", "-o"])]
@@ -159,7 +160,7 @@ async def diff(name: str, other: str = "", /, *, options: Options = DEFAULT) -> 
     """
     async with PolicyOfficer(options.load()) as officer:
         after = await officer.revision(revision_name(name, options))
-        before = await officer.revision(revision_name(other, options)) if other else await _active(officer)
+        before = await officer.revision(revision_name(other, options)) if other else await officer.active()
     old, new = dict(before.files) if before is not None else {}, dict(after.files)
     for path in sorted(old.keys() | new.keys()):
         for line in difflib.unified_diff(
@@ -221,14 +222,6 @@ def revision_name(text: str, options: Options) -> str:
     return text
 
 
-async def _active(officer: PolicyOfficer) -> Revision | None:
-    async with aclosing(officer.revisions()) as listed:
-        async for revision in listed:
-            if revision.state is RevisionState.ACTIVE:
-                return await officer.revision(revision.name)
-    return None
-
-
 def _lines(data: bytes | None) -> list[str]:
     try:
         return [] if data is None else data.decode().splitlines()
@@ -266,6 +259,8 @@ def _show_findings(report: Report | None) -> None:
         warn(f"{check}: {text}")
     if not report.findings:
         say(f"clean: {', '.join(report.checks)}; {report.tests_passed} tests passed")
+    if LINT not in report.checks and report.checks == CHECKS:
+        say("not linted: the gateway has no Regal")
 
 
 def _row(revision: Revision) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """`carnet policy simulate`: what a draft would have said of the decisions of the past, before anybody activates it.
 
     carnet policy simulate overlay/ --since 30d --key compliance.key
+    carnet policy simulate bundle.tar.gz --public officers.pem --since 90d --at 2027-08-01 --key compliance.key
 
-The live bundle is the one that made the newest decision of the tenant; the draft takes the place of the overlay of its
-name there. Both are asked here, on the officer's machine. Nothing is changed, and no gateway hears of the draft.
+What is live, and what takes its place, is in `policy/commands/drafts.py`. Both are asked here, on the officer's
+machine. Nothing is changed, and no gateway hears of the draft.
 """
 
 from collections.abc import AsyncGenerator
@@ -17,13 +18,12 @@ from cyclopts import Parameter
 from carnet.cli.exits import ExitCode
 from carnet.cli.options import DEFAULT, Options
 from carnet.cli.output import Format, codes, say, show, show_json, show_table, warn
-from carnet.core.errors import NotFound
-from carnet.officer import LoggedDecision, Officer
-from policy.bundle import Bundle
-from policy.commands.past import Window, compliance_key, fetched, policy_keys, since_ns
+from carnet.officer import LoggedDecision
+from carnet.policyofficer import PolicyOfficer
+from policy.commands.common import moment
+from policy.commands.drafts import Law, live_law, read_draft
+from policy.commands.past import Window, compliance_key, policy_keys, since_ns
 from policy.engines.choice import EngineName, opened
-from policy.overlay import Overlay
-from policy.signing import Keys
 from policy.simulation import Difference, Report, Side, compare
 
 
@@ -32,7 +32,9 @@ async def simulate(
     /,
     *,
     key: Path,
+    public: Path | None = None,
     since: str = "30d",
+    at: str | None = None,
     engine: EngineName = EngineName.AUTO,
     output: Annotated[Format, Parameter(name=["--output", "-o"])] = "table",
     options: Options = DEFAULT,
@@ -42,53 +44,47 @@ async def simulate(
     Parameters
     ----------
     draft
-        the folder of an overlay
+        the folder of an overlay, or the file of a signed release of the rules of all
     key
         the tenant's compliance key, which opens what was asked
+    public
+        for a release: the key that must have signed it
     since
         a day, a time, or how long ago: 30d, 12h
+    at
+        a day or a time to ask all of it at, for what begins later; each at its own time, if not given
     engine
         auto (an OPA where there is one), opa or embedded
     output
         table or json
     """
-    overlay = Overlay.load(draft)
+    found = read_draft(draft, public)
     context = options.load()
-    keys, secret = policy_keys(context), compliance_key(key)
-    async with Officer(context) as officer:
-        live = await live_bundle(officer, keys)
+    keys, secret, at_ns = policy_keys(context), compliance_key(key), moment(at) if at else None
+    async with PolicyOfficer(context) as officer:
+        live = await live_law(officer, keys)
+        then = await found.beside(live, officer)
         window = Window(officer=officer, key=secret, from_ns=since_ns(since))
-        async with _sides(live, overlay, engine) as (now, then):
-            found = [
-                await compare(past, live=now, draft=then, job_open=_open_job(logged))
+        async with _sides(live, then, engine) as (before, after):
+            compared = [
+                await compare(past, live=before, draft=after, job_open=_open_job(logged), at_ns=at_ns)
                 async for logged, past in window.decisions()
             ]
-    report = Report.of(found)
+    report = Report.of(compared)
     if output == "json":
-        show_json(_document(report, overlay.name, live, window.passed_over))
+        show_json(_document(report, live, then, window.passed_over))
     else:
         _show(report, window.passed_over)
     return ExitCode.OK
 
 
-async def live_bundle(officer: Officer, keys: Keys) -> Bundle:
-    """The bundle that made the tenant's newest decision, verified. Raises `NotFound` where nothing was decided yet."""
-    page = await officer.decisions(page_size=1)
-    if not page.decisions:
-        raise NotFound("Nothing was decided yet: there is nothing to simulate.")
-    newest = await officer.decision(page.decisions[0].name)
-    return await fetched(officer, newest.body.revisions, keys)
-
-
 @asynccontextmanager
-async def _sides(live: Bundle, overlay: Overlay, name: EngineName) -> AsyncGenerator[tuple[Side, Side]]:
-    draft = live.with_overlays([overlay])
-    before = await opened(name, bundle=live)
+async def _sides(live: Law, draft: Law, name: EngineName) -> AsyncGenerator[tuple[Side, Side]]:
+    before = await opened(name, bundle=live.bundle)
     try:
-        after = await opened(name, bundle=draft)
+        after = await opened(name, bundle=draft.bundle)
         try:
-            own = overlay.name if overlay.name in live.overlays else ""
-            yield Side(engine=before, overlay=own), Side(engine=after, overlay=overlay.name)
+            yield Side(engine=before, overlay=live.overlay), Side(engine=after, overlay=draft.overlay)
         finally:
             await after.close()
     finally:
@@ -102,7 +98,7 @@ def _open_job(logged: LoggedDecision) -> str:
     return summary.job if is_open and summary.stage == "prepared" else ""
 
 
-def _document(report: Report, overlay: str, live: Bundle, passed_over: list[str]) -> Any:
+def _document(report: Report, live: Law, draft: Law, passed_over: list[str]) -> Any:
     counts = {
         "asked": report.asked,
         "newly_permitted": len(report.newly_permitted),
@@ -115,7 +111,8 @@ def _document(report: Report, overlay: str, live: Bundle, passed_over: list[str]
         name: [asdict(each) for each in getattr(report, name)]
         for name in ("newly_permitted", "newly_denied", "otherwise", "stranded")
     }
-    return {"overlay": overlay, "live": live.revision, "counts": counts, **lists}
+    asked = {"overlay": draft.overlay, "live": live.bundle.revision, "draft": draft.bundle.revision}
+    return {**asked, "counts": counts, **lists}
 
 
 def _show(report: Report, passed_over: list[str]) -> None:

@@ -160,6 +160,12 @@ def test_a_configuration_on_a_page_is_taken(block: Block, tmp_path: Path) -> Non
     assert load(config).pins.name == "pins.json"
 
 
+def test_a_page_names_the_code_that_a_refusal_ends_with() -> None:
+    lines = [line for block in BLOCKS for _, said in commands(block.text) for line in said if "exit code" in line]
+    assert len(lines) > 5
+    assert [line for line in lines if not re.fullmatch(r"exit code [1-9]\d*", line)] == []
+
+
 def test_what_is_not_run_is_what_starts_everything() -> None:
     skipped = [block for page in pages() for block in blocks(page) if block.above.startswith("not run: ")]
     assert [command.split()[:2] for block in skipped for command, _ in commands(block.text)] == [

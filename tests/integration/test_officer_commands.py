@@ -1,6 +1,7 @@
 """`carnet policy why`, `matrix`, `show`, `calendar`, `check` and `test`: what an officer asks, on either engine."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from policy.bundle import Bundle, home
 from policy.commands.app import app
+from policy.linting import find_regal
 from tests.opa_support import opa_binary
 
 FACTS = home / "examples" / "german-hospital.json"
@@ -49,10 +51,14 @@ def test_why_names_the_first_thing_in_the_way_and_all_others(engine: str, capsys
 def test_why_in_words_and_in_french(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("why", "SG", "--facts", FACTS, *AT, "--language", "fr") == 3
     words = capsys.readouterr().out
-    assert "Singapour (SG)" in words
-    assert "1. EU-GDPR-CHV" in words
-    assert run("why", "FR", "--facts", FACTS, *AT) == 0
-    assert "permitted" in capsys.readouterr().out
+    assert words.startswith("Singapour (SG) : non autorisé\n  1. EU-GDPR-CHV  Des données personnelles")
+    assert "C-GDPR-45: RGPD (UE) 2016/679, art. 45 : décisions d'adéquation\n" in words
+    assert not [word for word in ("permitted", "GDPR (EU)", "Art.", " the ") if word in words]
+    assert run("why", "FR", "--facts", FACTS, *AT, "--language", "fr") == 0
+    assert capsys.readouterr().out == "France (FR) : autorisé\n"
+    assert run("why", "FR", "SG", "--facts", FACTS, *AT) == 3
+    words = capsys.readouterr().out
+    assert words.startswith("France (FR): permitted\nSingapore (SG): not permitted\n")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -129,13 +135,16 @@ def test_the_calendar_lists_what_ends_drafts_and_reviews(capsys: pytest.CaptureF
     assert "not yet" in capsys.readouterr().out
 
 
-OVERLAY = """package acme.overlay
+OVERLAY = """# METADATA
+# title: What Acme asks
+# scope: package
+package carnet.acme
 
 import data.carnet.places
 
 # METADATA
 # title: No place outside Europe
-blocked contains place if {
+refused contains place if {
 \tsome place in places.countries
 \tnot place in {"DE", "FR"}
 }
@@ -160,19 +169,57 @@ def test_check_holds_rego_to_the_profile_and_to_opas_own_check(
     assert any("unused" in line for line in printed(capsys))
     assert run("check", tmp_path / "nothing") == 2
     monkeypatch.delenv("CARNET_OPA")
+    monkeypatch.delenv("CARNET_REGAL", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     policy.write_text(OVERLAY)
     capsys.readouterr()
     assert run("check", policy) == 0
-    assert "profile alone" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "profile alone" in told
+    assert "nothing was linted" in told
+
+
+@pytest.mark.usefixtures("regal")
+def test_check_says_what_regal_finds_and_in_which_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "overlay.rego"
+    policy.write_text(OVERLAY + "\ncamelCase := 1\n")
+    assert run("check", policy) == 2
+    (found,) = printed(capsys)
+    assert found.startswith(f"regal: {policy}:15: custom/naming-convention: ")
+    assert run("check") == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == []
+    assert "linted" not in told.err
+
+
+@pytest.mark.usefixtures("regal")
+def test_check_lints_an_overlay_beside_the_rules_that_it_stands_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "overlay"
+    shutil.copytree(home / "examples" / "overlay", folder)
+    assert run("check", "--overlay", folder) == 0
+    tests = folder / "overlay_test.rego"
+    tests.write_text(tests.read_text() + "\ntest_nothing if data.carnet.nobody.knows\n")
+    capsys.readouterr()
+    assert run("check", "--overlay", folder) == 2
+    assert [line.split(":")[1] for line in printed(capsys)] == [" overlay_test.rego"]
+
+
+@pytest.fixture
+def regal(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find_regal()
+    if found is None:
+        pytest.skip("no Regal: set CARNET_REGAL or put `regal` on the path")
+    monkeypatch.setenv("CARNET_REGAL", str(found))
 
 
 def test_tests_run_over_our_rules_and_data(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "overlay.rego").write_text(OVERLAY)
     tests = tmp_path / "overlay_test.rego"
-    tests.write_text('package acme.overlay_test\n\nimport data.acme.overlay\n\ntest_us if "US" in overlay.blocked\n')
+    tests.write_text('package carnet.acme_test\n\nimport data.carnet.acme\n\ntest_us if "US" in acme.refused\n')
     assert run("test", tmp_path) == 0
-    assert "data.acme.overlay_test.test_us: PASS" in capfd.readouterr().out
+    assert "data.carnet.acme_test.test_us: PASS" in capfd.readouterr().out
     tests.write_text(tests.read_text().replace('"US" in', '"FR" in'))
     assert run("test", tmp_path) == 2
 

@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 
 from carnet.core.decision import parse_body
-from carnet.core.errors import FieldInvalid
+from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
+from carnet.core.facts import parse_facts
+from carnet.core.runner import parse_runner
 from policy.bundle import Bundle, home
 from policy.commands.app import app
-from policy.commands.common import moment
+from policy.commands.common import asking, local, moment
+from policy.engine import JobQuery
+from policy.engines.answers import verdicts_of
+from policy.engines.choice import EngineName
 from policy.engines.opa import Endpoint, OpaServer
 from tests.opa_support import hospital, opa_binary, query_of, runner_of
 
@@ -72,6 +77,35 @@ def test_eval_judges_a_runner_as_well(capsys: pytest.CaptureFixture[str], tmp_pa
     forbidding.write_text(json.dumps(hospital(constraints={"parent_never": ["US"]})))
     assert run("eval", "--facts", forbidding, "--runner", EXAMPLES / "runner-fr.json", "--language", "fr") == 3
     assert "EXP-PARENT-NEVER" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("binary")
+@pytest.mark.parametrize("engine", [EngineName.OPA, EngineName.EMBEDDED])
+async def test_eval_prints_the_verdict_as_the_engine_gave_it(
+    engine: EngineName, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    facts, runner = tmp_path / "facts.json", EXAMPLES / "runner-fr.json"
+    facts.write_text(json.dumps(hospital(constraints={"parent_never": ["US"], "isolation_min": "tee"})))
+    question = ("eval", "--facts", facts, "--runner", runner, "--at", "2026-11-22", "--engine", engine)
+    assert await asyncio.to_thread(run, *question, "-o", "json") == 3
+    printed = json.loads(capsys.readouterr().out)["verdict"]
+    bundle, runners = Bundle.load(), (parse_runner(runner.read_bytes()),)
+    query = JobQuery(facts=parse_facts(facts.read_bytes()), gateway=local(), now_ns=moment("2026-11-22"))
+    async with asking(bundle, engine) as asked:
+        given = await asked.judge(query, runners)
+    rules = bundle.rules_in_force(stage="runner", now_ns=query.now_ns)
+    answer = {
+        "schema": "carnet.verdicts/v1",
+        "verdicts": [printed],
+        "rules_evaluated": [*rules],
+        "revisions": {"rules": bundle.revisions.rules, "data": bundle.revisions.data},
+    }
+    assert verdicts_of(answer, bundle=bundle, runners=runners, now_ns=query.now_ns) == given
+    assert {reason["rule"] for reason in printed["reasons"]} >= {"EXP-PARENT-NEVER", "ORG-ISOLATION-RUNNER"}
+    assert printed["obligations"]
+    del printed["reasons"][0]["parameters"]
+    with pytest.raises(PolicyEngineUnavailable):
+        verdicts_of(answer, bundle=bundle, runners=runners, now_ns=query.now_ns)
 
 
 @pytest.mark.parametrize("text", ["{}", "", "[]", '{"schema": "carnet.facts/v1"}'])

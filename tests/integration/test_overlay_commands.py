@@ -87,6 +87,58 @@ def test_eval_in_words_says_what_is_waited_for_and_what_was_lifted(
     assert "exempt from EU-GDPR-CHV by E1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("language", "said", "unsaid"),
+    [
+        (
+            "en",
+            (
+                "PERMIT  ",
+                "DENY  spiffe",
+                "  deny    KLIN",
+                "  oblige  ",
+                "exempt from EU-GDPR-CHV by E1",
+                "unverified data used",
+            ),
+            ("AUTORISÉ", "REFUSÉ", "dispensé", "données"),
+        ),
+        (
+            "fr",
+            (
+                "AUTORISÉ  ",
+                "REFUSÉ  spiffe",
+                "  refus   KLIN",
+                "  devoir  ",
+                "dispensé de EU-GDPR-CHV par E1",
+                "données non vér",
+            ),
+            ("PERMIT", "DENY", "deny", "oblige ", "exempt", "unverified"),
+        ),
+    ],
+)
+def test_eval_says_all_of_it_in_one_language(
+    language: str,
+    said: tuple[str, ...],
+    unsaid: tuple[str, ...],
+    genetic: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exemptions = tmp_path / "exemptions.json"
+    scope: dict[str, Any] = {"places": ["SG"], "classes": [], "purposes": [], "expires_ns": NOW + 1}
+    granted = [{"id": "E1", "rule": "EU-GDPR-CHV", **scope}, {"id": "E2", "rule": "KLINIKUM-GENETIC", **scope}]
+    exemptions.write_text(json.dumps({"exemptions": granted}))
+    genetic.write_text(json.dumps(hospital(data={"classes": ["genetic"]}, constraints={"only": ["DE", "SG", "FR"]})))
+    asked = ("eval", "--facts", genetic, *AT, *WITH, "--engine", "embedded", "--language", language)
+    runner = home / "examples" / "runner-fr.json"
+    assert run(*asked, "--approvals", "1", "--exemptions", exemptions, "--runner", runner) == 3
+    told = capsys.readouterr().out
+    assert [words for words in said if words not in told] == []
+    assert [words for words in unsaid if words in told] == []
+    assert run(*asked) == 3
+    assert capsys.readouterr().out.startswith({"en": "REVIEW  ", "fr": "À APPROUVER  "}[language])
+
+
 def test_why_and_matrix_hear_the_overlay(genetic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("why", "SG", "DE", "--facts", genetic, *AT, *WITH, "--engine", "embedded", "-o", "json") == 3
     singapore, germany = printed(capsys)

@@ -106,5 +106,7 @@ def test_the_operators_wheel_ships_rules_and_data(tmp_path: Path) -> None:
     run(uv(), "build", "--quiet", "--wheel", "--out-dir", tmp_path, ROOT)
     with zipfile.ZipFile(next(tmp_path.glob("carnet_server-*.whl"))) as archive:
         names = set(archive.namelist())
-    shipped = [path for name in OURS for path in (ROOT / name).rglob("*") if path.suffix in (".json", ".py", ".rego")]
+    shipped = [
+        path for name in OURS for path in (ROOT / name).rglob("*") if path.suffix in (".json", ".py", ".rego", ".yaml")
+    ]
     assert {path.relative_to(ROOT).as_posix() for path in shipped if "__pycache__" not in path.parts} <= names

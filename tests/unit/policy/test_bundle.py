@@ -111,9 +111,18 @@ def test_outermost_regions_and_overseas_territories_are_apart() -> None:
 
 def test_every_message_that_a_rule_names_is_in_the_catalogue_and_no_other() -> None:
     text = b"".join(BUNDLE.rules.values()).decode()
-    regimes = "|".join(sorted({name.partition(".")[0] for name in rows("messages")} - {"NLA-1"}))
+    ours = {name for name in rows("messages") if name.startswith(("words.", "titles."))}
+    regimes = "|".join(sorted({name.partition(".")[0] for name in rows("messages").keys() - ours} - {"NLA-1"}))
     named = set(re.findall(rf'"((?:{regimes})\.[a-z0-9_.]+)"', text))
-    assert named - {"carnet.input/v1"} | {"NLA-1"} == set(rows("messages"))
+    assert named - {"carnet.input/v1"} | {"NLA-1"} == set(rows("messages")) - ours
+    assert not re.search(r'"(words|titles)\.', text), "what is said around a decision is no rule's"
+
+
+def test_every_citation_of_ours_has_its_title_in_french_too() -> None:
+    titles = {name: row for name, row in rows("messages").items() if name.startswith("titles.")}
+    cited = {f"titles.{key.lower().replace('-', '_')}": row["title"] for key, row in rows("citations").items()}
+    assert {name: row["en"] for name, row in titles.items()} == cited
+    assert [name for name, row in titles.items() if row["fr"] == row["en"]] == []
 
 
 def test_both_languages_ask_for_the_same_parameters_and_a_fix_for_none() -> None:

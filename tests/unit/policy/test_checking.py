@@ -1,13 +1,16 @@
 """A draft is looked at whole, and what it is written with can do nothing to who looks."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from policy import checking
+from carnet.core.errors import FieldInvalid
+from policy import checking, linting
 from policy.bundle import Bundle
-from policy.checking import CHECKS, Report
+from policy.checking import CHECKS, LINT, Report
+from policy.overlay import Overlay
 from tests.fixtures.drafts import NAME, draft
 
 BASE = Bundle.load()
@@ -74,6 +77,64 @@ def test_a_test_that_dials_or_reads_does_not_run(call: str) -> None:
     report = looked(files)
     assert f"undefined function {call.partition('(')[0]}" in texts(report)
     assert report.tests_passed == 0
+
+
+@pytest.mark.opa
+def test_what_regal_finds_counts(tmp_path: Path) -> None:
+    found = checking.check(
+        NAME, draft(), base=BASE, binary=Path(os.environ["CARNET_OPA"]), linter=regal(tmp_path, said(OURS, THEIRS))
+    )
+    assert texts(found, LINT) == "overlay.rego:7: style/bad-name: Bad."
+    assert found.checks == (*CHECKS, LINT)
+    assert not found.clean
+
+
+def test_only_what_regal_was_asked_about_is_told_and_no_answer_is_a_finding(tmp_path: Path) -> None:
+    overlay = Overlay.read(NAME, draft())
+    whole = BASE.with_overlays((overlay,))
+    assert checking.lint(regal(tmp_path, said()), whole, overlay) == []
+    assert checking.lint(regal(tmp_path, said(OURS)), whole, overlay) == []
+    assert len(checking.lint(regal(tmp_path, said(OURS, THEIRS)), whole, overlay)) == 1
+    for fault in ("exit 1", "echo no; exit 3", "echo '[]'", "echo '{\"violations\": 1}'"):
+        assert checking.lint(regal(tmp_path, fault), whole, overlay) == ["Regal gives no answer."]
+    assert checking.lint(tmp_path / "nothing", whole, overlay) == ["Regal gives no answer."]
+
+
+def test_a_report_is_clean_without_a_lint_and_not_without_anything_else() -> None:
+    assert Report(checks=CHECKS, findings=()).clean
+    assert Report(checks=(*CHECKS, LINT), findings=()).clean
+    for kind in CHECKS:
+        assert not Report(checks=(*(each for each in CHECKS if each != kind), LINT), findings=()).clean
+    assert not Report(checks=(*CHECKS, LINT), findings=(checking.Finding(check=LINT, text="Bad."),)).clean
+
+
+THEIRS = {
+    "title": "bad-name",
+    "category": "style",
+    "description": "Bad.",
+    "location": {"file": "carnet/org/klinikum/overlay.rego", "row": 7},
+}
+OURS = THEIRS | {"location": {"file": "carnet/main/main.rego", "row": 1}}
+
+
+def said(*violations: dict[str, object]) -> str:
+    """A program that finds these."""
+    return f"echo '{json.dumps({'violations': violations})}'; exit {3 if violations else 0}"
+
+
+def regal(folder: Path, program: str) -> Path:
+    """A Regal that does this."""
+    binary = folder / "regal"
+    binary.write_text(f"#!/bin/sh\n{program}\n")
+    binary.chmod(0o755)
+    return binary
+
+
+def test_a_file_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> None:
+    for path in ("../out.rego", str(tmp_path / "out.rego")):
+        with pytest.raises(FieldInvalid):
+            linting.complaints(Path("/bin/true"), {path: b"package a"}, told=())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.opa

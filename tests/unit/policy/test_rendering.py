@@ -1,10 +1,13 @@
 """Words come from the catalogue alone: what it lacks is an error, and a long list of places is cut."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
-from carnet.core.decision import Effect, Parameter, Reason
+from carnet.core.decision import Effect, Parameter, Reason, Verdict
 from carnet.core.errors import Bug
-from policy.bundle import Bundle
+from policy.bundle import Bundle, home
 from policy.rendering import Renderer, places_shown_max
 
 BUNDLE = Bundle.load()
@@ -46,6 +49,43 @@ def test_a_fix_is_told_in_the_readers_language() -> None:
     found = reason("constraints.never", "DE", never=("DE",), fix_ids=("constraints.fix.never",))
     assert ENGLISH.reason(found).fix == ("Take the place out of constraints.never, if the organisation allows it.",)
     assert FRENCH.reason(found).fix[0].startswith("Retirez")
+
+
+def test_words_around_a_decision_are_this_versions_own_whatever_bundle_was_released_before() -> None:
+    messages = BUNDLE.rows("messages")
+    table = {**BUNDLE.tables["messages"], "rows": {k: row for k, row in messages.items() if k[:6] != "words."}}
+    assert len(table["rows"]) < len(messages)
+    older = replace(BUNDLE, tables={**BUNDLE.tables, "messages": table})
+    assert Renderer(bundle=older, language="fr").words("place_denied", place="X") == "X : non autorisé"
+    with pytest.raises(Bug):
+        ENGLISH.words("place_denied")
+    with pytest.raises(Bug):
+        ENGLISH.words("no_such_word")
+
+
+def test_every_word_that_a_command_says_is_in_the_catalogue_and_no_other() -> None:
+    texts = [(home / path).read_text() for path in ("rendering.py", "commands/evaluate.py", "commands/questions.py")]
+    said = {name for text in texts for name in re.findall(r'words\(\s*"(\w+)"', text)}
+    said |= {"place_permitted", "place_denied"}
+    said |= {f"verdict_{verdict.value}" for verdict in Verdict} | {f"effect_{effect.value}" for effect in Effect}
+    assert {f"words.{name}" for name in said} == {name for name in BUNDLE.rows("messages") if name[:6] == "words."}
+    for name in said:
+        row = BUNDLE.rows("messages")[f"words.{name}"]
+        assert row["en"] != row["fr"], name
+
+
+def test_what_is_cited_is_named_in_the_readers_language_and_an_overlays_by_its_one_title() -> None:
+    found = replace(reason("constraints.never", "DE", never=("DE",)), citations=("C-GDPR-45", "C-KLINIKUM-ETHICS"))
+    citations = {**BUNDLE.tables["citations"]}
+    citations["rows"] = {**BUNDLE.rows("citations"), "C-KLINIKUM-ETHICS": {"title": "Resolution 2026/4"}}
+    mixed = replace(BUNDLE, tables={**BUNDLE.tables, "citations": citations})
+    french, english = (Renderer(bundle=mixed, language=word).reason(found).citations for word in ("fr", "en"))
+    assert french == (
+        "C-GDPR-45: RGPD (UE) 2016/679, art. 45 : décisions d'adéquation",
+        "C-KLINIKUM-ETHICS: Resolution 2026/4",
+    )
+    assert english[0] == "C-GDPR-45: GDPR (EU) 2016/679, Art. 45: adequacy decisions"
+    assert english[1] == french[1]
 
 
 def test_a_parameter_is_never_a_template() -> None:

@@ -32,6 +32,7 @@ class Says:
     name: str = "says"
     version: str = "1"
     overlay: str = "nobody asked"
+    asked_ns: int = 0
 
     @property
     def revisions(self) -> Revisions:
@@ -40,7 +41,7 @@ class Says:
 
     async def decide(self, query: JobQuery) -> DecisionBody:
         """The answer."""
-        self.overlay = query.gateway.overlay
+        self.overlay, self.asked_ns = query.gateway.overlay, query.now_ns
         return self.answer
 
     async def judge(self, query: JobQuery, runners: tuple[RunnerFacts, ...]) -> tuple[RunnerVerdict, ...]:
@@ -120,9 +121,18 @@ def test_a_bundle_is_the_one_of_the_body_or_none() -> None:
         check_bundle(bundle, replace(bundle.revisions, data="sha256:" + "0" * 64))
 
 
-async def compared(live: Says, draft: Says, *, job_open: str = "job") -> Any:
+APPROVAL = {"type": "approval", "value": 1, "rule": "carnet.baseline", "citations": [], "enforcer": "gateway"}
+
+
+def waiting(*places: str) -> DecisionBody:
+    return answer(*places, verdict="review", obligations=[APPROVAL])
+
+
+async def compared(
+    live: Says, draft: Says, *, job_open: str = "job", then: PastDecision | None = None, at_ns: int | None = None
+) -> Any:
     sides = Side(engine=live, overlay=""), Side(engine=draft, overlay="klinikum")
-    return await compare(past(answer("DE")), live=sides[0], draft=sides[1], job_open=job_open)
+    return await compare(then or past(answer("DE")), live=sides[0], draft=sides[1], job_open=job_open, at_ns=at_ns)
 
 
 async def test_each_side_is_asked_for_its_own_overlay() -> None:
@@ -146,12 +156,39 @@ async def test_what_comes_and_goes_is_told_apart() -> None:
 
 
 async def test_what_waits_for_an_approval_is_not_permitted() -> None:
-    approval = {"type": "approval", "value": 1, "rule": "carnet.baseline", "citations": [], "enforcer": "gateway"}
-    waiting = answer("DE", verdict="review", obligations=[approval])
-    found = await compared(Says(answer=answer("DE")), Says(answer=waiting))
+    found = await compared(Says(answer=answer("DE")), Says(answer=waiting("DE")))
     assert (found.live, found.draft) == ("permit", "review")
     assert (found.places_gone, found.stranded) == (("DE",), True)
-    assert (await compared(Says(answer=waiting), Says(answer=answer("DE")))).places_new == ("DE",)
+    assert (await compared(Says(answer=waiting("DE")), Says(answer=answer("DE")))).places_new == ("DE",)
+
+
+async def test_a_job_that_waits_for_an_approval_is_stranded_by_its_places() -> None:
+    """Nobody is on its short list, with any draft."""
+    then = past(waiting("DE", "FR"))
+    then = replace(then, record=replace(then.record, shortlist=()))
+
+    async def stranded(live: DecisionBody, draft: DecisionBody) -> bool:
+        return bool((await compared(Says(answer=live), Says(answer=draft), then=then)).stranded)
+
+    assert not await stranded(waiting("DE", "FR"), waiting("DE", "FR"))
+    assert not await stranded(waiting("DE", "FR"), waiting("FR"))
+    assert not await stranded(waiting("DE", "FR"), answer("FR")), "it need not wait any more"
+    assert await stranded(waiting("DE", "FR"), answer())
+    assert await stranded(waiting("DE", "FR"), waiting("IN")), "elsewhere is not where it was sealed for"
+    assert not await stranded(answer(), answer()), "what is live had stranded it before"
+
+
+async def test_what_is_live_strands_no_job_of_the_drafts() -> None:
+    assert not (await compared(Says(answer=answer("FR")), Says(answer=answer("FR")))).stranded
+    assert not (await compared(Says(answer=answer("FR")), Says(answer=answer("IN")))).stranded
+
+
+async def test_both_sides_are_asked_at_the_decisions_own_time_or_at_one_that_is_named() -> None:
+    live, draft = Says(answer=answer("DE")), Says(answer=answer("DE"))
+    await compared(live, draft)
+    assert (live.asked_ns, draft.asked_ns) == (NOW, NOW)
+    await compared(live, draft, at_ns=NOW + 5)
+    assert (live.asked_ns, draft.asked_ns) == (NOW + 5, NOW + 5)
 
 
 async def test_a_decision_without_a_job_in_flight_strands_nothing_and_a_report_sorts_them() -> None:
