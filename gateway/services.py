@@ -92,6 +92,7 @@ def _intake(parts: Parts) -> intake.Intake:
             standing=parts.law.standing,
             exemptions=parts.law.exemptions,
             judge=parts.judge,
+            roster=parts.roster,
             pins=parts.pins,
             key_sets=parts.kept.key_sets,
             render=lambda reason: parts.law.in_words(reason).text,
@@ -113,6 +114,7 @@ def _recipients(parts: Parts) -> recipients.Recipients:
             standing=parts.law.standing,
             exemptions=parts.law.exemptions,
             judge=parts.judge,
+            roster=parts.roster,
             pins=parts.pins,
             clock=parts.clock,
         )

@@ -4,10 +4,10 @@ import pytest
 
 from carnet import statements
 from carnet.core.decision import Verdict, check_record, parse_body
-from carnet.core.errors import PolicyDenied, PolicyEngineUnavailable
+from carnet.core.errors import NoCapacity, PolicyDenied, PolicyEngineUnavailable
 from carnet.core.facts import parse_facts
 from carnet.core.placement import Cause
-from gateway.judge import Judge, RunnerDenied
+from gateway.judge import Judge, NothingLeft, RunnerDenied
 from gateway.roster import Presence, Roster
 from tests.fixtures.broker import REQUESTER, ScriptedPolicy
 from tests.fixtures.parties import Parties, body, facts
@@ -133,3 +133,50 @@ async def test_a_decision_whose_two_stages_are_of_two_revisions_is_none(
         await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16))
     with pytest.raises(PolicyEngineUnavailable):
         await judge.recheck(FACTS, REQUESTER, runner, tenant_id=bytes(16), **again)
+
+
+async def test_a_job_that_is_handed_in_is_weighed_with_every_runner_that_it_may_be_sealed_for(
+    parties: Parties, judge: Judge, policy: ScriptedPolicy
+) -> None:
+    names = {place: runner.name for place, runner in parties.runners.items()}
+    runners = roster(parties).facts_of([names["DE"], names["FR"]], now_ns=parties.clock())
+    prepared = parse_body(body("DE", "FR"))
+    weighed = await judge.weigh(FACTS, REQUESTER, runners, prepared=prepared)
+    weighed.check([names["DE"], names["FR"]])
+    assert policy.asked == ["decide", "judge"]
+    policy.refused = {names["FR"]}
+    weighed = await judge.weigh(FACTS, REQUESTER, runners, prepared=prepared)
+    weighed.check([names["DE"]])
+    with pytest.raises(NothingLeft):
+        weighed.check([names["DE"], names["FR"]])
+    with pytest.raises(NoCapacity):
+        weighed.check([names["US"]])
+    policy.refused, policy.places = set(), ("DE",)
+    assert (await judge.weigh(FACTS, REQUESTER, runners, prepared=prepared)).permitted == {names["DE"]}
+    policy.places = ("FR",)
+    with pytest.raises(NothingLeft):
+        await judge.weigh(FACTS, REQUESTER, runners[:1], prepared=prepared)
+    policy.places = ("DE", "FR")
+    with pytest.raises(NothingLeft):
+        await judge.weigh(FACTS, REQUESTER, runners, prepared=parse_body(body("US")))
+
+
+async def test_a_job_that_is_weighed_under_two_revisions_is_not_taken(
+    parties: Parties, judge: Judge, policy: ScriptedPolicy
+) -> None:
+    runners = roster(parties).facts_of([parties.runners["FR"].name], now_ns=parties.clock())
+    assert await judge.weigh(FACTS, REQUESTER, runners, prepared=parse_body(body("FR"))), "the control"
+    policy.changes_at = "judge"
+    with pytest.raises(PolicyEngineUnavailable):
+        await judge.weigh(FACTS, REQUESTER, runners, prepared=parse_body(body("FR")))
+
+
+async def test_a_job_that_names_no_runner_yet_is_weighed_by_its_places(
+    parties: Parties, judge: Judge, policy: ScriptedPolicy
+) -> None:
+    review = parse_body(body("FR", verdict="review"))
+    await judge.weigh(FACTS, REQUESTER, (), prepared=review)
+    assert policy.asked == ["decide"]
+    policy.places = ()
+    with pytest.raises(NothingLeft):
+        await judge.weigh(FACTS, REQUESTER, (), prepared=parse_body(body("FR")))

@@ -105,3 +105,14 @@ def test_every_runner_is_offered_by_name(parties: Parties) -> None:
     offers = roster.offers(now_ns=parties.clock())
     assert [offer.facts.jurisdiction for offer in offers] == ["FR", "US"]
     assert not any(offer.draining for offer in offers)
+
+
+def test_what_policy_hears_is_of_those_who_are_here_each_once(parties: Parties) -> None:
+    roster, french, german = Roster(), presence_of(parties), presence_of(parties, "DE")
+    roster.attach(french)
+    names = [french.runner.spiffe_id, german.runner.spiffe_id, french.runner.spiffe_id]
+    assert roster.facts_of(names, now_ns=parties.clock()) == (french.runner.facts,)
+    roster.attach(german)
+    assert roster.facts_of(names, now_ns=parties.clock()) == (french.runner.facts, german.runner.facts)
+    stale_ns = parties.clock() + 2 * 3600 * 10**9
+    assert roster.facts_of(names, now_ns=stale_ns) == ()
