@@ -43,6 +43,7 @@ from gateway.storage.blobs import BlobStore
 from gateway.storage.bundles import BundleStore
 from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys
+from gateway.words import Words
 from policy.bundle import Bundle
 from policy.engine import PolicyEngine
 from policy.engines.cache import CachedPolicy
@@ -137,6 +138,10 @@ class Law:
             standing=Standing(store, exemptions, overlay_of=composition.overlay_of),
             ledger=Ledger(store, policy.bundle, clock=clock),
         )
+
+    def words(self, language: str) -> Words:
+        """What rules say, in this language."""
+        return Words(self.policy.bundle, language=language)
 
     def in_words(self, reason: Reason) -> Sentence:
         """A reason as the live policy's catalogue says it."""

@@ -75,7 +75,7 @@ def _preparing(parts: Parts) -> preparing.Preparing:
             shadow=parts.law.shadow,
             metrics=parts.metrics,
             decisions=parts.decisions,
-            in_words=parts.law.in_words,
+            words=parts.law.words,
             clock=parts.clock,
         )
     )

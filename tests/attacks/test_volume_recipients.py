@@ -32,10 +32,9 @@ from carnet.rpc import calling
 from carnet.v1 import jobs_pb2 as pb
 from carnet.wire import signed_from_bytes, signed_to_bytes, signed_to_proto
 from certs.authority import OwnershipRecord
-from gateway import app, ledger, parts
+from gateway import ledger
 from gateway.judge import Weighed
-from gateway.roster import Presence, Roster
-from tests.fixtures.inprocess import configured
+from tests.fixtures.inprocess import Lawful, lawful
 from tests.fixtures.parties import TEMPLATE, Parties, facts, nothing, work
 
 PIECE = 9_000
@@ -79,23 +78,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Parties:
 class Stage:
     """A running gateway with its real rules, who is attached to it, and a client."""
 
-    parties: Parties
-    roster: Roster
+    gateway: Lawful
     state: Path
     client: Client
 
-    def attach(self, *places: str) -> None:
-        """Let these runners be there, with no room for a job."""
-        for place in places:
-            presence = Presence(runner=self.parties.runners[place].vetted(self.parties.pins))
-            presence.active = True
-            self.roster.attach(presence)
-
-    def detach(self, place: str) -> None:
-        """Let this one go."""
-        presence = self.roster.find(self.parties.runners[place].name)
-        assert presence is not None
-        self.roster.detach(presence)
+    @property
+    def parties(self) -> Parties:
+        """Everybody."""
+        return self.gateway.parties
 
     async def prepared(self, *places: str, data: bytes | None = None) -> Prepared:
         """A decision with the runners of these places."""
@@ -142,14 +132,11 @@ class Stage:
 @asynccontextmanager
 async def started(world: Parties, state: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     """A gateway on this state, until the block ends."""
-    roster = Roster()
-    monkeypatch.setattr(parts, "Roster", lambda: roster)
-    running = await app.Gateway.start(configured(world, state, {"engine": "embedded"}))
-    try:
-        async with Client(world.context(running.addresses.enterprise)) as client:
-            yield Stage(parties=world, roster=roster, state=state, client=client)
-    finally:
-        await running.close()
+    async with (
+        lawful(world, state, monkeypatch) as running,
+        Client(world.context(running.gateway.addresses.enterprise)) as client,
+    ):
+        yield Stage(gateway=running, state=state, client=client)
 
 
 @pytest.fixture
@@ -188,7 +175,7 @@ def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_ten_jobs_for_a_covered_persons_runner_do_not_pass_the_bound_at_submit(stage: Stage) -> None:
-    stage.attach("FR")
+    stage.gateway.attach("FR")
     prepared = await stage.prepared("FR")
     accepted, refused = await stage.sent([stage.seal(prepared, "FR") for _ in range(10)])
     assert len(accepted) == 1
@@ -201,21 +188,21 @@ async def test_ten_jobs_for_a_covered_persons_runner_do_not_pass_the_bound_at_su
 async def test_control_where_nothing_is_counted_a_covered_persons_runner_gets_them_all(
     stage: Stage, uncounted: None
 ) -> None:
-    stage.attach("FR")
+    stage.gateway.attach("FR")
     prepared = await stage.prepared("FR")
     accepted, _ = await stage.sent([stage.seal(prepared, "FR") for _ in range(3)])
     assert len(accepted) == 3
 
 
 async def test_the_same_jobs_for_another_operator_are_taken(stage: Stage) -> None:
-    stage.attach("DE")
+    stage.gateway.attach("DE")
     prepared = await stage.prepared("DE")
     accepted, _ = await stage.sent([stage.seal(prepared, "DE") for _ in range(3)])
     assert len(accepted) == 3
 
 
 async def test_people_of_elsewhere_are_no_bulk_data_of_us_persons(stage: Stage) -> None:
-    stage.attach("FR")
+    stage.gateway.attach("FR")
     data = piece("CA")
     prepared = await stage.prepared("FR", data=data)
     accepted, _ = await stage.sent([stage.seal(prepared, "FR", data=data) for _ in range(3)])
@@ -226,7 +213,7 @@ async def test_people_of_elsewhere_are_no_bulk_data_of_us_persons(stage: Stage) 
 async def test_a_covered_persons_runner_does_not_hide_among_recipients_that_are_permitted(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage.attach("DE", "FR")
+    stage.gateway.attach("DE", "FR")
     prepared = await stage.prepared("DE", "FR")
     assert len((await stage.sent([stage.seal(prepared, "FR")]))[0]) == 1
     _, refused = await stage.sent([stage.seal(prepared, "DE", "FR"), stage.seal(prepared, "FR", "DE")])
@@ -238,25 +225,25 @@ async def test_a_covered_persons_runner_does_not_hide_among_recipients_that_are_
 
 
 async def test_a_runner_that_is_away_can_not_be_weighed_and_gets_nothing(stage: Stage) -> None:
-    stage.attach("DE", "FR")
+    stage.gateway.attach("DE", "FR")
     prepared = await stage.prepared("DE", "FR")
     both = [stage.seal(prepared, "DE", "FR"), stage.seal(prepared, "FR")]
-    stage.detach("FR")
+    stage.gateway.detach("FR")
     assert [type(error) for error in (await stage.sent(both))[1]] == [NoCapacity, NoCapacity]
-    stage.detach("DE")
+    stage.gateway.detach("DE")
     assert [type(error) for error in (await stage.sent(both))[1]] == [NoCapacity, NoCapacity]
     assert stage.rows() == []
-    stage.attach("DE", "FR")
+    stage.gateway.attach("DE", "FR")
     assert len((await stage.sent(both[:1]))[0]) == 1
 
 
 async def test_recipients_that_are_added_are_weighed_like_those_of_a_new_job(stage: Stage) -> None:
-    stage.attach("DE", "FR")
+    stage.gateway.attach("DE", "FR")
     prepared = await stage.prepared("DE", "FR")
     (taken,), _ = await stage.sent([stage.seal(prepared, "FR")])
     (waits,), _ = await stage.sent([stage.seal(prepared, "DE")])
     stage.parties.runners["DE"].restart()
-    stage.attach("DE")
+    stage.gateway.attach("DE")
     await _state(stage, waits, JobState.NEEDS_RECIPIENTS)
     request = await _addition(stage, waits, prepared, "FR")
     with pytest.raises(PolicyDenied):
@@ -269,7 +256,7 @@ async def test_recipients_that_are_added_are_weighed_like_those_of_a_new_job(sta
 
 
 async def test_what_was_counted_for_a_job_that_never_went_out_is_given_back(stage: Stage) -> None:
-    stage.attach("FR")
+    stage.gateway.attach("FR")
     prepared = await stage.prepared("FR")
     first, second, third = (stage.seal(prepared, "FR") for _ in range(3))
     again = copy_of(first)
@@ -288,20 +275,20 @@ async def test_a_gateway_that_starts_again_has_lost_and_doubled_nothing(
 ) -> None:
     world.mint()
     async with started(world, tmp_path / "gateway", monkeypatch) as stage:
-        stage.attach("FR")
+        stage.gateway.attach("FR")
         prepared = await stage.prepared("FR")
         first, second, third = (stage.seal(prepared, "FR") for _ in range(3))
         again = copy_of(first)
         (name,), _ = await stage.sent([first])
     async with started(world, tmp_path / "gateway", monkeypatch) as stage:
-        stage.attach("FR")
+        stage.gateway.attach("FR")
         assert stage.rows() == [("gpu-fr.example", PIECE)]
         assert (await stage.sent([again]))[0] == [name]
         assert len((await stage.sent([second]))[1]) == 1
         assert stage.rows() == [("gpu-fr.example", PIECE)]
         await stage.client.cancel(name)
     async with started(world, tmp_path / "gateway", monkeypatch) as stage:
-        stage.attach("FR")
+        stage.gateway.attach("FR")
         assert stage.rows() == []
         assert len((await stage.sent([third]))[0]) == 1
 
