@@ -29,7 +29,6 @@ def decided() -> DecisionBody:
             blocked=blocked,
             rules_evaluated=sorted(blocked),
             reasons=[REASON],
-            valid_until_ns=time.time_ns() + 10**12,
         )
     )
 
