@@ -119,7 +119,7 @@ class Dispatch:
         check_held(job, presence.runner.spiffe_id, grant_digest)
         if not presence.fresh(now_ns=self._parts.clock()):
             raise LeaseLost(detail="what the runner showed of itself is stale")
-        if self._revisions.get(grant_digest) != self._parts.judge.revisions:
+        if self._revisions.get(grant_digest) != self._law:
             await self._ask_again(job, presence, grant_digest)
         given = 0
 
@@ -253,7 +253,12 @@ class Dispatch:
 
     async def _offer(self, job: StoredJob, contender: Contender, presence: Presence) -> None:
         grant_digest = await self._offering.offer(job, contender, presence)
-        self._revisions[grant_digest] = self._parts.judge.revisions
+        self._revisions[grant_digest] = self._law
+
+    @property
+    def _law(self) -> object:
+        """What a re-check depends on, beside the job: another value means that policy or screening changed."""
+        return self._parts.judge.revisions, self._parts.standing.screened_by
 
     # --- leases --------------------------------------------------------------------------------------------------
 
@@ -266,7 +271,7 @@ class Dispatch:
         except PolicyDenied:
             await self._lives.step(job.key, RenewalDenied(), fence=held_by(presence, grant_digest))
             raise LeaseLost from None
-        self._revisions[grant_digest] = self._parts.judge.revisions
+        self._revisions[grant_digest] = self._law
 
     async def _lost(self, presence: Presence, grant_digest: bytes, *, reason: str) -> None:
         job = self._lives.of_grant(grant_digest)

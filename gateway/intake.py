@@ -130,7 +130,9 @@ class Intake:
         shortlist = [entry.spiffe_id for entry in opening.decided.record.shortlist if entry.permitted]
 
         def told(volumes: tuple[Volume, ...]) -> GatewayFacts:
-            return self._parts.standing.told(caller, volumes=volumes, exemptions=tuple(map(granted_of, held)))
+            return self._parts.standing.told(
+                caller, opening.facts, volumes=volumes, exemptions=tuple(map(granted_of, held))
+            )
 
         weighed: Weighed | None = None
 

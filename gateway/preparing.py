@@ -64,7 +64,7 @@ class Preparing:
         volumes = await self._parts.ledger.sent(caller.tenant_id, facts)
         judgement = await self._parts.judge.prepare(
             facts,
-            await self._parts.standing.of(caller, volumes=volumes, job=job),
+            await self._parts.standing.of(caller, facts, volumes=volumes, job=job),
             self._parts.roster.offers(now_ns=self._parts.clock()),
             tenant_id=caller.tenant_id,
             explain=tuple(request.explain),

@@ -96,7 +96,7 @@ class Recipients:
         async with self._parts.exemptions.holding(job.key, decided.body) as held:
 
             async def weigh(volumes: tuple[Volume, ...]) -> None:
-                told = await self._parts.standing.now(job.key, dossier.requester, held=held)
+                told = await self._parts.standing.now(job.key, dossier.requester, dossier.facts, held=held)
                 told = replace(told, volumes=volumes)
                 runners = self._parts.roster.facts_of(addition.runners, now_ns=self._parts.clock())
                 weighed = await self._parts.judge.weigh(dossier.facts, told, runners, prepared=decided.body)

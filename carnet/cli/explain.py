@@ -37,7 +37,7 @@ _SAID: Final[dict[Language, dict[str, str]]] = {
     "fr": {
         "permitted": "autorisé",
         "denied": "non autorisé",
-        "taken": "peut prendre la tâche",
+        "taken": "peut prendre le travail",
         "refused": "écarté",
         "cites": "cite",
     },
