@@ -8,7 +8,7 @@
         print(prepared.decided.body.reasons)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from carnet.core.decision import Reason, Verdict
 from carnet.core.errors import CarnetError, JobFailed, NoCapacity, PolicyDenied, StatementInvalid
@@ -24,7 +24,7 @@ from carnet.vetting import VettedRunner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleDenial:
-    """What a rule says of a runner: the sentence, its citations, and what would make it permitted."""
+    """What a rule says of a runner or a place: the sentence, its citations, and what would make it permitted."""
 
     rule: str
     text: str
@@ -49,12 +49,16 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """The answer to prepare: the decision, the runners that the client itself vetted, and what was turned down."""
+    """The answer to prepare: the decision, the runners that the client itself vetted, and what was turned down.
+
+    `words` is what the gateway says of rules in the way of places that were asked about, by rule: good for showing.
+    """
 
     facts: JobFacts
     decided: Decided
     runners: tuple[VettedRunner, ...]
     rejected: tuple[Rejection, ...]
+    words: dict[str, RuleDenial] = field(default_factory=dict)
 
     @property
     def denied(self) -> bool:
@@ -139,11 +143,13 @@ def rejection_of(message: jobs_pb2.Rejected) -> Rejection:
         reason=message.reason,
         text=message.text,
         by="gateway",
-        denials=tuple(
-            RuleDenial(rule=d.rule, text=d.text, citations=tuple(d.citations), fix=tuple(d.fix))
-            for d in message.denials
-        ),
+        denials=tuple(map(denial_of, message.denials)),
     )
+
+
+def denial_of(message: jobs_pb2.RuleDenial) -> RuleDenial:
+    """What a rule says, as the gateway tells it."""
+    return RuleDenial(rule=message.rule, text=message.text, citations=tuple(message.citations), fix=tuple(message.fix))
 
 
 def ended_without_receipt(last: Event | None) -> CarnetError:

@@ -35,6 +35,7 @@ from carnet.answers import (
     Outcome,
     Prepared,
     Rejection,
+    denial_of,
     ended_without_receipt,
     event_of,
     rejection_of,
@@ -112,16 +113,25 @@ class Client:
         assert self._channel is not None
         await self._channel.close()
 
-    async def prepare(self, facts: bytes, *, job: str = "", explain: Collection[str] = ()) -> Prepared:
+    async def prepare(
+        self,
+        facts: bytes,
+        *,
+        job: str = "",
+        explain: Collection[str] = (),
+        places: Collection[str] = (),
+        language: str = "",
+    ) -> Prepared:
         """Ask where the job may run, and vet the runners that are offered. Sends no payload.
 
         `job` names one of these facts that was handed in before: its approvals count. Of the runners in `explain` (by
-        SPIFFE id) policy's own answer comes along, whatever else is in their way.
+        SPIFFE id) policy's own answer comes along, whatever else is in their way; of the rules that keep it out of
+        `places`, their words. `language` is that of the words: en or fr. Raises `FieldInvalid` for another one.
         """
         parsed, seen = parse_facts(facts), self._seen.size
         async with calling():
             response = await self._jobs.PrepareJob(
-                jobs_pb2.PrepareJobRequest(facts=facts, job=job, explain=explain),
+                jobs_pb2.PrepareJobRequest(facts=facts, job=job, explain=explain, places=places, language=language),
                 timeout=unary_seconds,
                 metadata=self._metadata(),
             )
@@ -132,7 +142,8 @@ class Client:
             self._check_logged(decided, at_least=seen)
             runners, refused = self._vet(response.candidates, decided, parsed)
         rejected = [rejection_of(found) for found in response.rejected]
-        return Prepared(facts=parsed, decided=decided, runners=runners, rejected=(*rejected, *refused))
+        words = {found.rule: denial_of(found) for found in response.denials}
+        return Prepared(facts=parsed, decided=decided, runners=runners, rejected=(*rejected, *refused), words=words)
 
     async def seal(self, work: Work, prepared: Prepared) -> SealedJob:
         """Seal the job on disk, for as many vetted runners as the decision allows. Raises `Denied` or `NoCapacity`.

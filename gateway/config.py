@@ -6,7 +6,7 @@
     [keys]         decision, log, page, policy (paths) [policy]    engine, url or opa (a binary), bundle, keys, serve
     [tokens]       audience, issuer, jwks (a file or an https URL)
     [metrics]      listen                              [lease]     seconds (10 to 60)
-    [exemptions]   quorum (1 to 8)
+    [exemptions]   quorum (1 to 8)                     [screening]    results (a file), days (1 to 366)
     [decisions]    days, and days by tenant id in [decisions.tenants]
 
 Secrets are paths, never values. Listeners are on loopback unless they say otherwise.
@@ -120,6 +120,16 @@ class Decisions(Section):
         return {bytes.fromhex(name): days for name, days in self.tenants.items()}
 
 
+class Screening(Section):
+    """A file of denied-party results (`gateway/screening.py`), and how many days a clear one counts.
+
+    Without a file nobody is screened, and decisions say so.
+    """
+
+    results: Path | None = None
+    days: int = Field(default=limits.screening_days, ge=1, le=limits.screening_days_max)
+
+
 class GatewayConfig(BaseSettings):
     """What one gateway process needs. Environment: CARNET_GATEWAY_<SECTION>__<NAME>."""
 
@@ -138,6 +148,7 @@ class GatewayConfig(BaseSettings):
     lease: Lease = Field(default_factory=Lease)
     exemptions: Exemptions = Field(default_factory=Exemptions)
     decisions: Decisions = Field(default_factory=Decisions)
+    screening: Screening = Field(default_factory=Screening)
     reflection: bool = False
 
     @classmethod

@@ -120,7 +120,7 @@ class Dispatch:
         check_held(job, presence.runner.spiffe_id, grant_digest)
         if not presence.fresh(now_ns=self._parts.clock()):
             raise LeaseLost(detail="what the runner showed of itself is stale")
-        if self._revisions.get(grant_digest) != self._parts.judge.revisions:
+        if self._revisions.get(grant_digest) != self._law:
             await self._ask_again(job, presence, grant_digest)
         given = 0
 
@@ -258,10 +258,15 @@ class Dispatch:
         return self._roster.absent(contender.spiffe_id, now_ns=self._parts.clock())
 
     async def _offer(self, job: StoredJob, contender: Contender, presence: Presence) -> None:
-        asked = self._parts.judge.revisions
+        asked = self._law
         grant_digest = await self._offering.offer(job, contender, presence)
         # What is in force by now may be newer than what was asked: then the first renewal asks again.
         self._revisions[grant_digest] = asked
+
+    @property
+    def _law(self) -> object:
+        """What a re-check depends on, beside the job: another value means that policy or screening changed."""
+        return self._parts.judge.revisions, self._parts.standing.screened_by
 
     # --- leases --------------------------------------------------------------------------------------------------
 
@@ -269,7 +274,7 @@ class Dispatch:
         current = job.life.current
         if current is None:
             raise LeaseLost
-        asked = self._parts.judge.revisions
+        asked = self._law
         try:
             await self._offering.recheck(job, presence, current.kid)
         except PolicyDenied:

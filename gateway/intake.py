@@ -1,14 +1,16 @@
 """Intake: from an upload to a durable job.
 
-- A stale, foreign or denying decision ends the stream at its header, before the payload. At the trailer the
-  manifest is held against tenant, facts, decision, recipients and ciphertext; what is not an envelope is refused.
+- A stale, foreign or denying decision ends the stream at its header, before the payload. So does the ledger: what it
+  counts is weighed there with every runner of the short list that is attached. At the trailer the manifest is held
+  against tenant, facts, decision, recipients (each of them weighed) and ciphertext; what is not an envelope is refused.
 - Accepted means durable: ciphertext is synced and published, then job, wraps, decision, event and leaf are one
   transaction. Whatever fails before leaves nothing behind; a client that hangs up after its trailer changes nothing.
 - The same job id with the same manifest is the same job; with another one it is refused.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
@@ -30,6 +32,7 @@ from carnet.core.errors import (
     EnvelopeMalformed,
     FactsMismatch,
     FieldInvalid,
+    NoCapacity,
     PayloadNotEncrypted,
     RecipientKeyExpired,
 )
@@ -45,13 +48,14 @@ from gateway import validation
 from gateway.auditlog import AuditLog
 from gateway.exemptions import Exemptions, granted_of
 from gateway.identity import Caller
-from gateway.judge import Judge, NoPlaceLeft
+from gateway.judge import Judge, NothingLeft, Weighed
 from gateway.keysets import KeySets
 from gateway.leaves import leaf_of
 from gateway.ledger import Ledger
 from gateway.messages import job_message
 from gateway.openings import Openings
 from gateway.requests import remember_request
+from gateway.roster import Roster
 from gateway.standing import Standing
 from gateway.status import Denied, Violation
 from gateway.storage.blobs import BlobStore, Payload, Upload
@@ -81,6 +85,7 @@ class Parts:
     standing: Standing
     exemptions: Exemptions
     judge: Judge
+    roster: Roster
     pins: Pins
     key_sets: KeySets
     render: Callable[[Reason], str]
@@ -125,10 +130,15 @@ class Intake:
         shortlist = [entry.spiffe_id for entry in opening.decided.record.shortlist if entry.permitted]
 
         def told(volumes: tuple[Volume, ...]) -> GatewayFacts:
-            return self._parts.standing.told(caller, volumes=volumes, exemptions=tuple(map(granted_of, held)))
+            return self._parts.standing.told(
+                caller, opening.facts, volumes=volumes, exemptions=tuple(map(granted_of, held))
+            )
+
+        weighed: Weighed | None = None
 
         async def weigh(volumes: tuple[Volume, ...]) -> None:
-            await self._weigh(opening, told(volumes))
+            nonlocal weighed
+            weighed = await self._weigh(opening, told(volumes), shortlist)
 
         async with (
             self._parts.exemptions.holding(key, opening.decided.body) as held,
@@ -139,14 +149,28 @@ class Intake:
             written = self._open_trailer(caller, trailer)
             await self._parts.key_sets.note(written.key_set)
             self._check_manifest(opening, written.manifest, wraps=len(trailer.wraps))
+            self._check_weighed(weighed, written.manifest)
             standing = _Standing(requester=told(volumes), exemptions=held)
             return await whole(self._keep(caller, opening, standing, trailer, written, upload))
 
-    async def _weigh(self, opening: _Opening, requester: GatewayFacts) -> None:
+    async def _weigh(self, opening: _Opening, requester: GatewayFacts, shortlist: list[str]) -> Weighed:
+        runners = self._parts.roster.facts_of(shortlist, now_ns=self._parts.clock())
+        if not runners:
+            raise NoCapacity("No runner of the decision is attached, and none can be weighed now.")
+        with self._denying():
+            return await self._parts.judge.weigh(opening.facts, requester, runners, prepared=opening.decided.body)
+
+    def _check_weighed(self, weighed: Weighed | None, manifest: Manifest) -> None:
+        if weighed is not None:
+            with self._denying():
+                weighed.check(recipient.spiffe_id for recipient in manifest.recipients)
+
+    @contextmanager
+    def _denying(self) -> Iterator[None]:
         try:
-            await self._parts.judge.weigh(opening.facts, requester, prepared=opening.decided.body)
-        except NoPlaceLeft as error:
-            raise Denied("Policy permits this job no longer.", violations=self._violations(error.body)) from error
+            yield
+        except NothingLeft as error:
+            raise Denied("Policy permits this job no longer.", violations=self._violations(error.reasons)) from error
 
     async def _keep(
         self,
@@ -176,7 +200,7 @@ class Intake:
         facts, decided = opened.facts, opened.decided
         check_tenant(decided, caller.tenant_id)
         if decided.body.verdict is Verdict.DENY:
-            raise Denied("The decision does not permit this job.", violations=self._violations(decided.body))
+            raise Denied("The decision does not permit this job.", violations=self._violations(decided.body.reasons))
         check_record(decided.record, decided.body, facts_digest=facts.digest, now_ns=self._parts.clock())
         check_submittable(decided.body, now_ns=self._parts.clock())
         return _Opening(
@@ -186,14 +210,14 @@ class Intake:
             request_id=header.request_id,
         )
 
-    def _violations(self, body: DecisionBody) -> tuple[Violation, ...]:
+    def _violations(self, reasons: tuple[Reason, ...]) -> tuple[Violation, ...]:
         return tuple(
             Violation(
                 rule=reason.rule,
                 places=reason.jurisdictions,
                 sentence=f"{self._parts.render(reason)} [{', '.join(reason.citations)}]",
             )
-            for reason in body.reasons
+            for reason in reasons
             if reason.effect is Effect.DENY
         )
 

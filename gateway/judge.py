@@ -2,6 +2,7 @@
 
 - Prepare asks stage 1 once, then stage 2 in one batch for the short list; the signed record names the runners by the
   digests of the very cards that were judged. A denial is signed and logged like a permission.
+- A job that is handed in is weighed by both stages: with what was sent meanwhile, places may be left, and no runner.
 - A re-check asks both stages again for one runner. It only narrows: a place must be permitted by the decision that the
   client sealed under, and by today's.
 - No answer, no permission: `PolicyEngineUnavailable` goes up as it is. It also ends a question that policy changed
@@ -10,7 +11,7 @@
 """
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from carnet import statements
@@ -18,17 +19,20 @@ from carnet.core import limits
 from carnet.core.decision import (
     DecisionBody,
     DecisionRecord,
+    Effect,
     Permit,
+    Reason,
     Revisions,
     RunnerVerdict,
     ShortlistEntry,
     Verdict,
+    both_permit,
     check_obligations,
     for_runner,
     narrow,
 )
-from carnet.core.errors import PolicyDenied, PolicyEngineUnavailable
-from carnet.core.facts import JobFacts
+from carnet.core.errors import NoCapacity, PolicyDenied, PolicyEngineUnavailable
+from carnet.core.facts import JobFacts, country_of
 from carnet.core.placement import Placement, RunnerOffer, place, shortlist
 from carnet.core.runner import RunnerFacts
 from carnet.core.statement import Signed, Signer
@@ -68,12 +72,35 @@ class RunnerDenied(PolicyDenied):
     """Policy does not permit this runner for this job."""
 
 
-class NoPlaceLeft(PolicyDenied):
-    """Policy changed since the decision, or what was sent meanwhile counts: no place is permitted by both."""
+class NothingLeft(PolicyDenied):
+    """Policy changed since the decision, or what was sent meanwhile counts: no place or no runner is permitted by both.
 
-    def __init__(self, body: DecisionBody) -> None:
-        super().__init__(metadata={"verdict": body.verdict})
-        self.body = body
+    `reasons` are those that deny.
+    """
+
+    def __init__(self, reasons: tuple[Reason, ...]) -> None:
+        super().__init__()
+        self.reasons = tuple(reason for reason in reasons if reason.effect is Effect.DENY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """What both stages say now of the runners that a job may be sealed for, by SPIFFE id."""
+
+    verdicts: dict[str, RunnerVerdict]
+    permitted: frozenset[str]
+
+    def check(self, runners: Iterable[str]) -> None:
+        """Raise `NothingLeft` for one that is not permitted now, `NoCapacity` for one that was not there to be judged.
+
+        Who is away may be whose operator is counted against: what can not be weighed is not taken.
+        """
+        for name in runners:
+            if name in self.permitted:
+                continue
+            if name not in self.verdicts:
+                raise NoCapacity("A runner of this job is not attached, and can not be weighed now.")
+            raise NothingLeft(self.verdicts[name].reasons)
 
 
 class Judge:
@@ -125,18 +152,36 @@ class Judge:
             verdicts=verdicts,
         )
 
-    async def weigh(self, facts: JobFacts, requester: GatewayFacts, *, prepared: DecisionBody) -> DecisionBody:
-        """Stage 1 of now, for a job that is handed in. Raises `NoPlaceLeft` where both bodies permit no place.
+    async def weigh(
+        self, facts: JobFacts, requester: GatewayFacts, runners: tuple[RunnerFacts, ...], *, prepared: DecisionBody
+    ) -> Weighed:
+        """Both stages of now, for a job that is handed in and may be sealed for these runners.
 
-        For a job that is to be approved first: where both would permit none.
+        Raises `NothingLeft` where both bodies permit no place, or none of the runners; for a job that is to be approved
+        first, and names no runner yet, where both would permit no place.
         """
-        body = await self._engine.decide(JobQuery(facts=facts, gateway=requester, now_ns=self._clock()))
+        query = JobQuery(facts=facts, gateway=requester, now_ns=self._clock())
+        before = self._engine.revisions
+        body = await self._engine.decide(query)
         waits = prepared.verdict is Verdict.REVIEW
         if waits and not any(body.lists(place) for place in prepared.permitted):
-            raise NoPlaceLeft(body)
+            raise NothingLeft(body.reasons)
         if not waits and (body.verdict is not Verdict.PERMIT or not narrow(prepared, body)):
-            raise NoPlaceLeft(body)
-        return body
+            raise NothingLeft(body.reasons)
+        verdicts = await self._engine.judge(query, runners) if runners else ()
+        self._expect(before)
+        permitted = frozenset(
+            verdict.spiffe_id
+            for verdict, runner in zip(verdicts, runners, strict=True)
+            if verdict.permitted
+            and verdict.card_digest == runner.card_digest
+            and both_permit(prepared, body, runner.jurisdiction)
+        )
+        if runners and not permitted:
+            places = {place for runner in runners for place in (runner.jurisdiction, country_of(runner.jurisdiction))}
+            there = tuple(reason for reason in body.reasons if places & set(reason.jurisdictions))
+            raise NothingLeft(there + tuple(reason for verdict in verdicts for reason in verdict.reasons))
+        return Weighed(verdicts={verdict.spiffe_id: verdict for verdict in verdicts}, permitted=permitted)
 
     async def recheck(
         self,

@@ -4,7 +4,8 @@
   the rule's to add.
 - A submission is evaluated and held under one lock a tenant, at its header: what is held counts for the next at once,
   so that ten submissions of 9,000 records can not each be the first. A denial, or an upload that comes to nothing,
-  lets go. What is accepted is a row, written in the job's own transaction.
+  lets go. What is accepted is a row, written in the job's own transaction, and taken back in that of its end where no
+  attempt was made.
 - What errs, errs upwards: every job with such data counts, wherever it runs; one that is being accepted may
   count twice for a moment, and never not at all.
 

@@ -6,7 +6,8 @@
 - A `fence` is held under the lock, before anything else: a late runner is refused there.
 - A step is done whole: a caller that hangs up leaves memory and rows alike. Where a commit's outcome is not known, the
   row is read again.
-- Effects that are rows (wraps destroyed, outcome leaf) are part of the transaction; the others are handed back.
+- Effects that are rows (wraps destroyed, outcome leaf) are part of the transaction; the others are handed back. So is
+  what a job counted in the ledger, where it ends and no attempt of it was ever made: it is taken back.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from carnet.core.lifecycle import AttemptLost, DropWraps, Effect, Event, LogOutc
 from carnet.wire import audit_entry, signed_from_bytes
 from gateway.bells import Bells
 from gateway.metrics import Metrics
-from gateway.storage.operations import Batch, DeleteWraps, Operation, UpdateJob, Written
+from gateway.storage.operations import Batch, DeleteWraps, Operation, ReleaseVolumes, UpdateJob, Written
 from gateway.storage.records import Conflict, JobDocuments, JobKey, NewEntry, NewEvent, StoredJob
 from gateway.storage.store import Store
 from gateway.whole import whole
@@ -143,7 +144,9 @@ class Lives:
             after = replace(before, life=life, updated_ns=now_ns, lease=before.lease if held else None)
             kind = kind_of(event)
             leaves = _leaves(before, effects, kind=f"job.{kind}", leaf=leaf, time_ns=now_ns, digests=digests)
-            drops = [DeleteWraps(key=key) for effect in effects if isinstance(effect, DropWraps)]
+            drops: list[Operation] = [DeleteWraps(key=key) for effect in effects if isinstance(effect, DropWraps)]
+            if life.state.terminal and life.attempt == 0:  # an attempt counts, whatever became of its offer
+                drops.append(ReleaseVolumes(key=key))
             happened = NewEvent.of(kind, life, time_ns=now_ns)
             if isinstance(event, AttemptLost):
                 happened = replace(happened, reason=event.reason)

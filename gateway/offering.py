@@ -119,7 +119,7 @@ class Offering:
         prepared = dossier.prepared_for(kid)
         return await self._parts.judge.recheck(
             dossier.facts,
-            await self._parts.standing.now(job.key, dossier.requester),
+            await self._parts.standing.now(job.key, dossier.requester, dossier.facts),
             presence.runner,
             prepared=prepared.body,
             prepared_digest=prepared.digest,

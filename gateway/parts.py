@@ -7,6 +7,7 @@ to an OPA that fetches it), then what moves jobs. A part that does not come up s
 up before it is closed by the stack.
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from gateway.auditlog import AuditLog, load_log_key
 from gateway.bells import Bells
 from gateway.bundleserver import BundleServer
 from gateway.composition import Composition
-from gateway.config import GatewayConfig, Policy
+from gateway.config import GatewayConfig, Policy, Screening
 from gateway.decisionlog import DecisionLog
 from gateway.exemptions import Exemptions
 from gateway.health import Health
@@ -36,6 +37,7 @@ from gateway.metrics import Metrics
 from gateway.publishing import Publishing, bundle_of
 from gateway.revisions import Revisions
 from gateway.roster import Roster
+from gateway.screening import Screens
 from gateway.shadow import Shadow
 from gateway.standing import Standing
 from gateway.storage import queries
@@ -43,6 +45,7 @@ from gateway.storage.blobs import BlobStore
 from gateway.storage.bundles import BundleStore
 from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys
+from gateway.words import Words
 from policy.bundle import Bundle
 from policy.engine import PolicyEngine
 from policy.engines.cache import CachedPolicy
@@ -132,6 +135,7 @@ class Law:
             regal=find_regal(),
             clock=clock,
         )
+        screens = await _screens(config.screening, stack, clock=clock)
         exemptions = Exemptions(store, live=lambda: policy.bundle, quorum=config.exemptions.quorum, clock=clock)
         return cls(
             policy=policy,
@@ -141,9 +145,13 @@ class Law:
             shadow=shadow,
             revisions=Revisions(changes),
             exemptions=exemptions,
-            standing=Standing(store, exemptions, overlay_of=composition.overlay_of),
+            standing=Standing(store, exemptions, overlay_of=composition.overlay_of, screens=screens),
             ledger=Ledger(store, policy.bundle, clock=clock),
         )
+
+    def words(self, language: str) -> Words:
+        """What rules say, in this language."""
+        return Words(self.policy.bundle, language=language)
 
     def in_words(self, reason: Reason) -> Sentence:
         """A reason as the live policy's catalogue says it."""
@@ -211,6 +219,15 @@ class Parts:
             health=health,
             clock=clock,
         )
+
+
+async def _screens(config: Screening, stack: AsyncExitStack, *, clock: Callable[[], int]) -> Screens | None:
+    if config.results is None:
+        return None
+    screens = await Screens.open(config.results, days=config.days, clock=clock)
+    looking = asyncio.create_task(screens.run(), name="screening")
+    stack.callback(looking.cancel)
+    return screens
 
 
 async def _policy(config: Policy, bundle: Bundle, publishing: Publishing) -> CurrentPolicy:

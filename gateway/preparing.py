@@ -3,13 +3,14 @@
 - Policy is asked, and the signed decision is logged, a denial like a permission: both are answers. A decision that
   has no line in the decision log is none.
 - Runners are shown with all that a client needs to judge them by itself; the others with what stands in their way.
+- What rules say is told in the language that the caller asks for; of places that they ask about too.
 - No byte of the job was sent to get here.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from carnet.core.decision import Effect, Reason
+from carnet.core.decision import Effect
 from carnet.core.errors import FactsMismatch, NotFound
 from carnet.core.facts import JobFacts, parse_facts
 from carnet.core.placement import Rejection
@@ -30,12 +31,12 @@ from gateway.storage.decisionlog import Stage
 from gateway.storage.operations import Batch, InsertDecision
 from gateway.storage.records import JobKey, NewEntry
 from gateway.storage.store import Store
-from policy.rendering import Sentence
+from gateway.words import Told, Words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What preparing works with; joined in services.py. `in_words` gives a reason in words."""
+    """What preparing works with; joined in services.py. `words` are those of a language."""
 
     store: Store
     roster: Roster
@@ -45,7 +46,7 @@ class Parts:
     shadow: Shadow
     metrics: Metrics
     decisions: DecisionLog
-    in_words: Callable[[Reason], Sentence]
+    words: Callable[[str], Words]
     clock: Callable[[], int]
 
 
@@ -63,7 +64,7 @@ class Preparing:
         volumes = await self._parts.ledger.sent(caller.tenant_id, facts)
         judgement = await self._parts.judge.prepare(
             facts,
-            await self._parts.standing.of(caller, volumes=volumes, job=job),
+            await self._parts.standing.of(caller, facts, volumes=volumes, job=job),
             self._parts.roster.offers(now_ns=self._parts.clock()),
             tenant_id=caller.tenant_id,
             explain=tuple(request.explain),
@@ -71,6 +72,7 @@ class Preparing:
         self._parts.metrics.decisions.labels(judgement.body.verdict).inc()
         logged = await self._log_decision(judgement, facts)
         self._parts.shadow.compare(caller.tenant_id, judgement.query, judgement.body, judgement.record.digest)
+        words = self._parts.words(request.language)
         return pb.PrepareJobResponse(
             decision=pb.Decision(
                 record=signed_to_proto(judgement.signed),
@@ -78,12 +80,13 @@ class Preparing:
                 logged=logged_to_proto(logged),
             ),
             candidates=list(self._candidates(judgement)),
-            rejected=[self._rejected(judgement, rejection) for rejection in judgement.placement.rejected],
+            rejected=[self._rejected(judgement, rejection, words) for rejection in judgement.placement.rejected],
+            denials=map(_denial, words.denials(judgement.body, tuple(request.places))),
         )
 
-    def _rejected(self, judgement: Judgement, rejection: Rejection) -> pb.Rejected:
+    def _rejected(self, judgement: Judgement, rejection: Rejection, words: Words) -> pb.Rejected:
         denials = [
-            self._denial(reason)
+            _denial(words.denial(reason.rule, reason))
             for verdict in judgement.verdicts
             if verdict.spiffe_id == rejection.spiffe_id
             for reason in verdict.reasons
@@ -96,10 +99,6 @@ class Preparing:
             text="; ".join(obstacle.text for obstacle in rejection.obstacles),
             denials=denials,
         )
-
-    def _denial(self, reason: Reason) -> pb.RuleDenial:
-        words = self._parts.in_words(reason)
-        return pb.RuleDenial(rule=reason.rule, text=words.text, citations=reason.citations, fix=words.fix)
 
     async def _waiting(self, caller: Caller, name: str, facts: JobFacts) -> JobKey:
         """The job whose approvals count: the caller's own, of these very facts. Another one's is not there."""
@@ -141,3 +140,7 @@ class Preparing:
             if presence is not None and presence.runner.card.digest == match.offer.card.digest:
                 found.append(candidate_of(presence.runner.presented, price_micro_usd=match.price_micro_usd))
         return found
+
+
+def _denial(told: Told) -> pb.RuleDenial:
+    return pb.RuleDenial(rule=told.rule, text=told.text, citations=told.citations, fix=told.fix)

@@ -5,8 +5,9 @@
   manifest allows.
 - It names a fresh decision about the very facts of the job; every recipient is on that decision's short list. Approvals
   that it rests on must be this very job's.
-- What it would add to the ledger is weighed under the tenant's lock like a new submission, and exemptions that it used
-  are counted: a job that waited for its approval had no runner to be weighed with before.
+- What it would add to the ledger is weighed under the tenant's lock like a new submission, by both stages for every
+  recipient, and exemptions that it used are counted: a job that waited for its approval had no runner to be weighed
+  with before.
 - A key that was listed before is refused: no recipient is tried twice under the same key.
 - Wraps go the way of the first ones: sealed under the day's key, apart from everything.
 """
@@ -31,6 +32,7 @@ from gateway.keysets import KeySets
 from gateway.ledger import Ledger
 from gateway.lives import Dossier, Lives
 from gateway.requests import done_before, remember_request
+from gateway.roster import Roster
 from gateway.standing import Standing
 from gateway.storage import policyqueries
 from gateway.storage.operations import CountVolumes, InsertAddendum, InsertWraps, Operation
@@ -54,6 +56,7 @@ class Parts:
     standing: Standing
     exemptions: Exemptions
     judge: Judge
+    roster: Roster
     pins: Pins
     clock: Callable[[], int]
 
@@ -96,9 +99,11 @@ class Recipients:
         async with self._parts.exemptions.holding(job.key, decided.body) as held:
 
             async def weigh(volumes: tuple[Volume, ...]) -> None:
-                told = await self._parts.standing.now(job.key, dossier.requester, held=held)
+                told = await self._parts.standing.now(job.key, dossier.requester, dossier.facts, held=held)
                 told = replace(told, volumes=volumes)
-                await self._parts.judge.weigh(dossier.facts, told, prepared=decided.body)
+                runners = self._parts.roster.facts_of(addition.runners, now_ns=self._parts.clock())
+                weighed = await self._parts.judge.weigh(dossier.facts, told, runners, prepared=decided.body)
+                weighed.check(addition.runners)
 
             async with self._parts.ledger.holding(job.key, dossier.facts, addition.runners, weigh) as volumes:
                 await self._keep(caller, addition, request, volumes, held)

@@ -9,12 +9,13 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from carnet.core import limits
 from carnet.core.errors import PeerError, RunnerDraining, Unavailable
 from carnet.core.placement import RunnerOffer
+from carnet.core.runner import RunnerFacts
 from carnet.vetting import VettedRunner
 from gateway.messages import RunnerMessage
 from gateway.storage.records import JobKey
@@ -107,6 +108,11 @@ class Roster:
     def find(self, spiffe_id: str) -> Presence | None:
         """The runner of this name, if it is attached."""
         return self._present.get(spiffe_id)
+
+    def facts_of(self, names: Iterable[str], *, now_ns: int) -> tuple[RunnerFacts, ...]:
+        """What policy hears of these runners, each once: those of them that are attached and show what still stands."""
+        found = (self._present.get(name) for name in dict.fromkeys(names))
+        return tuple(p.runner.facts for p in found if p is not None and p.fresh(now_ns=now_ns))
 
     def reserve(self, presence: Presence, holder: JobKey) -> None:
         """Take a slot. Raises `RunnerDraining` where none is free."""

@@ -83,7 +83,7 @@ def _preparing(parts: Parts) -> preparing.Preparing:
             shadow=parts.law.shadow,
             metrics=parts.metrics,
             decisions=parts.decisions,
-            in_words=parts.law.in_words,
+            words=parts.law.words,
             clock=parts.clock,
         )
     )
@@ -100,6 +100,7 @@ def _intake(parts: Parts) -> intake.Intake:
             standing=parts.law.standing,
             exemptions=parts.law.exemptions,
             judge=parts.judge,
+            roster=parts.roster,
             pins=parts.pins,
             key_sets=parts.kept.key_sets,
             render=lambda reason: parts.law.in_words(reason).text,
@@ -121,6 +122,7 @@ def _recipients(parts: Parts) -> recipients.Recipients:
             standing=parts.law.standing,
             exemptions=parts.law.exemptions,
             judge=parts.judge,
+            roster=parts.roster,
             pins=parts.pins,
             clock=parts.clock,
         )

@@ -28,7 +28,10 @@ DECISION_PATH: Final = "carnet/main/body"
 
 
 class Screening(StrEnum):
-    """What denied-party screening said of the requester. `off`: this gateway screens nobody, and decisions say so."""
+    """What denied-party screening said of requester, exporter and end user, the least favourable of it.
+
+    `off`: this gateway screens nobody, and decisions say so.
+    """
 
     CLEAR = "clear"
     HIT = "hit"
@@ -75,6 +78,7 @@ class GatewayFacts:
     """What the gateway adds to a job's facts. The ids are opaque; the digest is shown to the client.
 
     `overlay` is the tenant's own, by name, or nothing; `approvals` is how many persons approved this very job.
+    `screened_by` is the digest of the results that screening went by, or nothing; no rule hears of it.
     """
 
     issuer: str
@@ -82,6 +86,7 @@ class GatewayFacts:
     tenant: str
     roles: tuple[str, ...]
     screening: Screening
+    screened_by: str = ""
     volumes: tuple[Volume, ...] = ()
     overlay: str = ""
     exemptions: tuple[GrantedExemption, ...] = ()
@@ -100,6 +105,7 @@ class GatewayFacts:
                 "schema": "carnet.gateway-facts/v1",
                 "requester": requester,
                 "screening": self.screening.value,
+                "screened_by": self.screened_by or None,
                 "volumes": {volume.category: volume.records for volume in self.volumes},
                 "overlay": self.overlay or None,
                 "exemptions": [exemption.document() for exemption in self.exemptions],
@@ -124,6 +130,7 @@ class GatewayFacts:
             tenant=requester.text("tenant"),
             roles=requester.texts("roles"),
             screening=Screening(top.text("screening", choices=set(Screening))),
+            screened_by="" if top.null("screened_by") else top.text("screened_by"),
             volumes=tuple(Volume(category=name, records=volumes.integer(name)) for name in sorted(volumes.names())),
             overlay="" if top.null("overlay") else top.text("overlay"),
             exemptions=tuple(exemption_of(entry) for entry in top.documents("exemptions")),

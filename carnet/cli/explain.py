@@ -3,11 +3,12 @@
     carnet job explain SG IN --facts facts.json
     carnet job explain --job NAME --runner spiffe://gpu-us.example/j/US/runner/...
 
-The gateway is asked anew, and its signed decision answers; nothing of the job is sent.
+The gateway is asked anew, and its signed decision answers; nothing of the job is sent. Which rules are in the way of a
+place is read from the decision; what they say, in English or in French, is the gateway's word.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
@@ -21,7 +22,26 @@ from carnet.core.explanation import Denial, Explanation
 from carnet.core.explanation import explain as explain_place
 
 if TYPE_CHECKING:
-    from carnet.answers import Prepared, Rejection
+    from carnet.answers import Prepared, Rejection, RuleDenial
+
+Language = Literal["en", "fr"]
+
+_SAID: Final[dict[Language, dict[str, str]]] = {
+    "en": {
+        "permitted": "permitted",
+        "denied": "not permitted",
+        "taken": "may take the job",
+        "refused": "not taken",
+        "cites": "cites",
+    },
+    "fr": {
+        "permitted": "autorisé",
+        "denied": "non autorisé",
+        "taken": "peut prendre le travail",
+        "refused": "écarté",
+        "cites": "cite",
+    },
+}
 
 
 async def explain(
@@ -29,6 +49,7 @@ async def explain(
     facts: Path | None = None,
     job: str | None = None,
     runner: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    language: Language = "en",
     output: Annotated[Format, Parameter(name=["--output", "-o"])] = "table",
     options: Options = DEFAULT,
 ) -> int:
@@ -44,6 +65,8 @@ async def explain(
         a job that was sent; its facts are asked about
     runner
         a runner's SPIFFE id; can be given more than once
+    language
+        of what rules say: en or fr
     output
         table or json
     """
@@ -56,19 +79,20 @@ async def explain(
             data = chosen_facts(facts=facts, declared=None, image=None, options=options)
         else:
             data = await client.facts(job_name(job, options))
-        prepared = await client.prepare(data, explain=runner)
+        asked = tuple(dict.fromkeys(places))
+        prepared = await client.prepare(data, explain=runner, places=asked, language=language)
     found = [explain_place(prepared.decided.body, place) for place in places]
     of_runners = {name: _runner(prepared, name) for name in runner}
     if output == "json":
         show_json({
-            "places": [_place_document(one) for one in found],
+            "places": [_place_document(one, prepared.words) for one in found],
             "runners": [_runner_document(name, one) for name, one in of_runners.items()],
         })  # fmt: skip
     else:
         for one in found:
-            _show_place(one)
+            _show_place(one, prepared.words, _SAID[language])
         for name, rejection in of_runners.items():
-            _show_runner(name, rejection)
+            _show_runner(name, rejection, _SAID[language])
     in_the_way = any(not one.permitted for one in found) or any(of_runners.values())
     return ExitCode.DENIED if in_the_way else ExitCode.OK
 
@@ -85,43 +109,53 @@ def _runner(prepared: "Prepared", name: str) -> "Rejection | None":
     return Rejection(runner=name, jurisdiction="", reason="NOT_ATTACHED", text=text, by="gateway")
 
 
-def _show_place(found: Explanation) -> None:
+def _told(denial: Denial, words: dict[str, "RuleDenial"]) -> "RuleDenial":
+    """What a rule says of a place: in the gateway's words, and by its signed decision where there are none."""
+    from carnet.answers import RuleDenial
+
+    reason, said = denial.reason, words.get(denial.rule)
+    if reason is None:
+        return said or RuleDenial(rule=denial.rule, text="", citations=(), fix=())
+    text, fix = (said.text, said.fix) if said else ("", reason.fix)
+    return RuleDenial(rule=denial.rule, text=text, citations=reason.citations, fix=fix)
+
+
+def _show_place(found: Explanation, words: dict[str, "RuleDenial"], said: dict[str, str]) -> None:
     if found.permitted:
-        show(f"{found.place}: permitted", style="bold green")
+        show(f"{found.place}: {said['permitted']}", style="bold green")
         return
-    show(f"{found.place}: not permitted", style="bold red")
+    show(f"{found.place}: {said['denied']}", style="bold red")
     for number, denial in enumerate(found.denials, start=1):
-        show(f"  {number}. {denial.rule}")
-        if denial.reason is not None:
-            _show_grounds(denial.reason.citations, denial.reason.fix)
+        told = _told(denial, words)
+        show(f"  {number}. {told.rule}  {told.text}".rstrip())
+        _show_grounds(told, said)
 
 
-def _show_runner(name: str, rejection: "Rejection | None") -> None:
+def _show_runner(name: str, rejection: "Rejection | None", said: dict[str, str]) -> None:
     if rejection is None:
-        show(f"{name}: may take the job", style="bold green")
+        show(f"{name}: {said['taken']}", style="bold green")
         return
-    show(f"{name}: not taken", style="bold red")
+    show(f"{name}: {said['refused']}", style="bold red")
     show(f"  1. {rejection.reason}: {rejection.text}")
     for denial in rejection.denials:
         show(f"     {denial.rule}  {denial.text}")
-        _show_grounds(denial.citations, denial.fix)
+        _show_grounds(denial, said)
 
 
-def _show_grounds(citations: tuple[str, ...], fix: tuple[str, ...]) -> None:
-    for step in fix:
+def _show_grounds(told: "RuleDenial", said: dict[str, str]) -> None:
+    for step in told.fix:
         show(f"       -> {step}")
-    if citations:
-        show(f"       cites {', '.join(citations)}", style="dim")
+    if told.citations:
+        show(f"       {said['cites']} {', '.join(told.citations)}", style="dim")
 
 
-def _place_document(found: Explanation) -> Json:
-    return {"place": found.place, "permitted": found.permitted, "denials": [_denial(d) for d in found.denials]}
+def _place_document(found: Explanation, words: dict[str, "RuleDenial"]) -> Json:
+    denials: Json = [_denial(_told(denial, words)) for denial in found.denials]
+    return {"place": found.place, "permitted": found.permitted, "denials": denials}
 
 
-def _denial(denial: Denial) -> Json:
-    if denial.reason is None:
-        return {"rule": denial.rule}
-    return {"rule": denial.rule, "citations": [*denial.reason.citations], "fix": [*denial.reason.fix]}
+def _denial(told: "RuleDenial") -> Json:
+    return {"rule": told.rule, "text": told.text, "citations": [*told.citations], "fix": [*told.fix]}
 
 
 def _runner_document(name: str, rejection: "Rejection | None") -> Json:
@@ -132,7 +166,5 @@ def _runner_document(name: str, rejection: "Rejection | None") -> Json:
         "permitted": False,
         "reason": rejection.reason,
         "text": rejection.text,
-        "denials": [
-            {"rule": d.rule, "text": d.text, "citations": [*d.citations], "fix": [*d.fix]} for d in rejection.denials
-        ],
+        "denials": [_denial(denial) for denial in rejection.denials],
     }

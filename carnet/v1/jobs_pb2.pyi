@@ -28,15 +28,23 @@ class PrepareJobRequest(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     facts: _builtins.bytes
     """The client's own bytes, carnet.facts/v1."""
     job: _builtins.str
     """A job of these facts that was approved: its approvals count. Or empty."""
+    language: _builtins.str
+    """The language of what rules say in the answer: en or fr. Or empty: en."""
     @_builtins.property
     def explain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Runners that policy is asked about whatever else is in their way: the answer tells of each under `rejected`, if it
         is not a candidate. One that is not attached is not told of.
         """
+
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Places (ISO 3166-1, or 3166-2) that are asked about: the answer has words for every rule in the way of one of them."""
 
     def __init__(
         self,
@@ -44,10 +52,12 @@ class PrepareJobRequest(_message.Message):
         facts: _builtins.bytes = ...,
         job: _builtins.str = ...,
         explain: _abc.Iterable[_builtins.str] | None = ...,
+        language: _builtins.str = ...,
+        places: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "facts", b"facts", "job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "facts", b"facts", "job", b"job", "language", b"language", "places", b"places"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,22 +210,30 @@ class PrepareJobResponse(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    DENIALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def decision(self) -> Global___Decision: ...
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]: ...
     @_builtins.property
     def rejected(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rejected]: ...
+    @_builtins.property
+    def denials(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleDenial]:
+        """What is in the way of the places that were asked about, in words: of each rule the decision's own reason, or its
+        title where the decision gives none.
+        """
+
     def __init__(
         self,
         *,
         decision: Global___Decision | None = ...,
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
         rejected: _abc.Iterable[Global___Rejected] | None = ...,
+        denials: _abc.Iterable[Global___RuleDenial] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "decision", b"decision", "rejected", b"rejected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "decision", b"decision", "denials", b"denials", "rejected", b"rejected"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

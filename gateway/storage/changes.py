@@ -32,6 +32,7 @@ from gateway.storage.operations import (
     InsertWraps,
     Operation,
     RaiseKeySequence,
+    ReleaseVolumes,
     RememberRequest,
     SetReceipt,
     SetStart,
@@ -122,6 +123,8 @@ def _do_now(connection: Connection, operation: Operation) -> None:
             _set_once(connection, _attempt(connection, key, number), "receipt", receipt)
         case AppendLog(key=key, attempt=number, records=records):
             _append_log(connection, _attempt(connection, key, number), records)
+        case ReleaseVolumes(key=key):
+            connection.execute(delete(tables.volumes).where(_of(tables.volumes, key)))
         case DeleteWraps(key=key):
             connection.execute(delete(tables.wraps).where(_of(tables.wraps, key)))
         case RaiseKeySequence(tenant_id=tenant_id, sequence=sequence):

@@ -132,6 +132,13 @@ class CountVolumes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseVolumes:
+    """All that a job counted in the ledger is taken back: it ended, and nothing of it went out."""
+
+    key: JobKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteWraps:
     """All wraps of a job: no recipient may open it any more."""
 
@@ -188,6 +195,7 @@ Operation = (
     | ForgetEvents
     | InsertWraps
     | CountVolumes
+    | ReleaseVolumes
     | DeleteWraps
     | RaiseKeySequence
     | RememberRequest

@@ -22,6 +22,7 @@ from carnet.core.job import JobState
 from carnet.outbox import SealedJob, seal
 from carnet.verdict import Decided
 from gateway import ledger
+from gateway.offering import Offering
 from policy.engine import JobQuery
 from tests.fixtures.inprocess import InProcess, gateway
 from tests.fixtures.malicious_gateway import running
@@ -141,6 +142,27 @@ async def test_an_upload_that_comes_to_nothing_lets_go(play: Play, monkeypatch: 
         await play.client.submit(broken)
     assert play.rows() == 0
     assert await play.taken([second]) == 1
+
+
+async def test_a_job_that_is_denied_when_it_would_be_dispatched_counts_no_more(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await play.pieces(2, piece())
+
+    async def deny(*_: object) -> None:
+        raise PolicyDenied
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Offering, "offer", deny)
+        name = await play.client.submit(first)
+        for _ in range(200):
+            if (await play.client.job(name)).state is JobState.DENIED:
+                break
+            await asyncio.sleep(0.05)
+        assert play.rows() == 0
+    assert await play.taken([second]) == 1
+    # Control: what was dispatched counts.
+    assert play.rows() == 1
 
 
 async def test_what_was_sent_more_than_twelve_months_ago_counts_no_more(

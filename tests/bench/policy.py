@@ -2,8 +2,9 @@
 
 The bound is the embedded engine's bare evaluation: what an answer costs before it is checked. The growth is measured on
 bundles that were made larger: more rules (each blocks places and gives its reason), and more rows (dated memberships),
-twice and four times. Runners do not enter stage 1: its input has no place for them, whatever the roster holds; it is
-asked beside 10,000 and 1,000,000 of them all the same. Stage 2 hears a short list. Both sides of a ratio go by turns.
+twice and four times. A job is prepared (`Judge.prepare`) with offers of 10,000 and of 100,000 runners, the most that a
+gateway has: the engine is asked twice for each, once for the job and once for a short list, and what grows with the
+runners is placement, in Python. Both sides of a ratio go by turns.
 
     ./dev bench policy [--runs 60] [--long]
 """
@@ -23,17 +24,22 @@ from carnet.core import limits
 from carnet.core.document import canonical
 from carnet.core.facts import parse_facts
 from carnet.core.runner import RunnerFacts, parse_runner
+from carnet.core.statement import Signer
+from gateway.judge import Judge
 from policy.bundle import Bundle, home
 from policy.engine import GatewayFacts, JobQuery, Screening
 from policy.engines.cache import CachedPolicy
 from policy.engines.child import SupervisedOpa
 from policy.engines.embedded import EmbeddedEngine
+from tests.bench.support.fleet import Counted, offers
 from tests.bench.support.measure import quotients, ratio, say, value
 
 BENCH: Final = "policy"
 NOW: Final = 1_795_305_600 * 10**9
+fleet_share: Final = 10  # preparing among so many takes seconds: one run of it for so many of the others
 DECIDE: Final = "data.carnet.main.body"
-FLEETS: Final = (10_000, 1_000_000)
+WARM: Final = 3
+FLEETS: Final = (10_000, limits.runners_max)
 
 
 def query() -> JobQuery:
@@ -46,7 +52,7 @@ def query() -> JobQuery:
 async def timed(asks: list[Callable[[], Awaitable[Any]]], runs: int) -> list[list[float]]:
     """Seconds of each call of each way, by turns, after three rounds that warm up; the first of a round changes."""
     found: list[list[float]] = [[] for _ in asks]
-    for number in range(-3, runs):
+    for number in range(-WARM, runs):
         order = range(len(asks)) if number % 2 else reversed(range(len(asks)))
         for way in order:
             began = time.perf_counter()
@@ -114,7 +120,7 @@ async def main() -> None:
         engine = await started(make(bundle))
         try:
             await stages(name, engine, runs)
-            await fleets(name, engine, runs)
+            await fleets(name, engine, max(runs // fleet_share, 3))
             await growth(name, engine, make, bundle, rows, runs)
         finally:
             await engine.close()
@@ -139,16 +145,43 @@ async def stages(name: str, engine: SupervisedOpa | EmbeddedEngine, runs: int) -
 
 
 async def fleets(name: str, engine: SupervisedOpa | EmbeddedEngine, runs: int) -> None:
-    """Stage 1 while the roster holds so many runners: its question has no place for them, and is the same bytes."""
-    few = tuple(_runner(number) for number in range(FLEETS[0]))
-    many = few * (FLEETS[1] // FLEETS[0])
-    questions = [_beside(few), _beside(many)]
-    sizes = [len(canonical(asked.document())) for asked in questions]
-    value(BENCH, "stage_1_question_bytes", sizes, unit="bytes")
-    assert sizes[0] == sizes[1]
-    small, large = await timed([partial(engine.decide, asked) for asked in questions], runs)
-    measure = f"{name}_stage_1_with_{FLEETS[1]}_runners_over_{FLEETS[0]}"
-    ratio(BENCH, measure, quotients(large, small), better="lower", target=1.1, unit="s / s")
+    """Preparing among so many runners: how often the engine is asked, its time, and the time of all of it."""
+    asked = query()
+    like = parse_runner((home / "examples" / "runner-fr.json").read_bytes())
+    fleet = [offers(count, like=like, now_ns=NOW) for count in FLEETS]
+    counted, asks = [], []
+    for found in fleet:
+        counter = Counted(engine)
+        judge = Judge(counter, Signer.generate(), clock=lambda: NOW)
+        counted.append(counter)
+        asks.append(partial(judge.prepare, asked.facts, asked.gateway, found, tenant_id=bytes(16)))
+    inside: list[list[float]] = [[], []]
+    small, large = await timed([_within(ask, *pair) for ask, *pair in zip(asks, counted, inside, strict=True)], runs)
+    for count, counter in zip(FLEETS, counted, strict=True):
+        rounds = runs + WARM
+        calls = [(counter.decided + len(counter.judged)) / rounds]
+        assert calls == [2.0]
+        assert set(counter.judged) == {limits.shortlist_max}
+        value(BENCH, f"{name}_engine_calls_to_prepare_among_{count}", calls, unit="calls")
+        value(BENCH, f"{name}_runners_judged_among_{count}", counter.judged, unit="runners")
+    few, many = FLEETS
+    over = quotients(inside[1][-runs:], inside[0][-runs:])
+    ratio(BENCH, f"{name}_engine_among_{many}_over_{few}", over, better="lower", target=1.1, unit="s / s")
+    over = quotients(large, small)
+    ratio(BENCH, f"{name}_prepare_among_{many}_over_{few}", over, better="lower", target=many / few, unit="s / s")
+    report(f"{name}_prepare_among_{few}", small)
+    report(f"{name}_prepare_among_{many}", large)
+
+
+def _within(ask: Callable[[], Awaitable[Any]], counter: Counted, seconds: list[float]) -> Callable[[], Awaitable[Any]]:
+    """The same call, which also notes how long the engine took of it."""
+
+    async def asking() -> None:
+        before = counter.seconds
+        await ask()
+        seconds.append(counter.seconds - before)
+
+    return asking
 
 
 async def growth(
@@ -171,12 +204,6 @@ async def growth(
                 await grown.close()
             measure = f"{name}_stage_1_with_{times}_times_the_{part}"
             ratio(BENCH, measure, quotients(other, one), better="lower", target=times, unit="s / s")
-
-
-def _beside(roster: tuple[RunnerFacts, ...]) -> JobQuery:
-    """The question of a gateway whose roster is this: made of the job alone."""
-    assert len(roster) in FLEETS
-    return query()
 
 
 def _runner(number: int) -> RunnerFacts:

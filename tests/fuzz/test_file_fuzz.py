@@ -18,6 +18,7 @@ from carnet.core.facts import parse_facts
 from carnet.pins import Pins, parse_pins
 from carnet.tls import chain_from_pem
 from carnet.v1 import jobs_pb2
+from gateway.screening import parse_results
 from policy.engine import GatewayFacts
 from tests.fixtures.client_double import ClientDouble, facts
 from tests.fixtures.gateway_process import ON_ITS_LOOP, GatewayProcess, World, bounded
@@ -34,6 +35,13 @@ BODY = json.dumps({
     "valid_until_ns": 2**62, "revisions": {"rules": "sha256:" + "0" * 64, "data": "sha256:" + "0" * 64},
     "disclaimer": "Not legal advice.",
 }).encode()  # fmt: skip
+SCREENED = json.dumps({
+    "schema": "carnet.screening/v1",
+    "results": [
+        {"entity": "klinikum.example", "result": "clear", "as_of": "2026-11-26",
+         "list": {"name": "EU consolidated", "digest": "sha256:" + "0" * 64}},
+    ],
+}).encode()  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
@@ -43,6 +51,7 @@ DOCUMENTS: dict[str, tuple[Parser, bytes]] = {
     "facts": (parse_facts, facts()),
     "a decision's body": (parse_body, BODY),
     "what the gateway adds": (GatewayFacts.parse, b'{"schema":"carnet.gateway-facts/v1"}'),
+    "screening results": (parse_results, SCREENED),
     "any document": (lambda data: parse(data, bytes_max=10_000), b'{"a":[1,{"b":null}]}'),
 }
 

@@ -21,6 +21,7 @@ from carnet.statements import RENEWAL
 from gateway import dispatch, roster
 from gateway.offering import Offering
 from gateway.roster import Presence
+from gateway.standing import Standing
 from gateway.storage import queries
 from gateway.storage.records import JobKey, StoredJob
 from sandbox.agent import offer_from
@@ -259,6 +260,22 @@ async def test_a_recipient_that_is_here_and_busy_is_waited_for(
     second = await found.accept(parties.sealed("FR"))
     await asyncio.sleep(2.5)
     assert (state_of(found, first), state_of(found, second)) == (JobState.DISPATCHING, JobState.QUEUED)
+
+
+async def test_new_screening_results_are_asked_about_at_the_next_renewal(
+    found: Broker, parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presence = found.attach("FR")
+    key = await found.accept(parties.sealed("FR"))
+    grant = await offered(found, presence)
+    asked = len(found.policy.asked)
+    await found.dispatch.renew(presence, grant, 1)
+    assert len(found.policy.asked) == asked, "the control: nothing changed, and nothing is asked"
+    monkeypatch.setattr(Standing, "screened_by", "sha256:" + "1" * 64)
+    found.policy.places = ("DE",)
+    with pytest.raises(LeaseLost):
+        await found.dispatch.renew(presence, grant, 2)
+    assert (await found.row(key)).life.cause is JobState.DENIED
 
 
 async def test_a_cancelled_job_is_revoked_and_closed_when_its_runner_says_so(found: Broker, parties: Parties) -> None:

@@ -11,12 +11,25 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from carnet.core.errors import IllegalTransition, LeaseLost
 from carnet.core.job import JobState
 from carnet.core.lease import grant_lease
-from carnet.core.lifecycle import AttemptLost, CancelAsked, Claimed, Effect, Enqueue, RecipientGone
+from carnet.core.lifecycle import (
+    AttemptClosed,
+    AttemptLost,
+    CancelAsked,
+    Claimed,
+    DeadlinePassed,
+    DeniedForAll,
+    Effect,
+    Enqueue,
+    Event,
+    RecipientDenied,
+    RecipientGone,
+)
 from gateway.bells import Bells
 from gateway.lives import Lives, kind_of
 from gateway.metrics import Metrics
 from gateway.storage import queries
-from gateway.storage.records import Conflict, StoredJob
+from gateway.storage.operations import Batch, CountVolumes
+from gateway.storage.records import Conflict, StoredJob, StoredVolume
 from gateway.storage.store import SqliteStore
 from tests.fixtures import stored
 
@@ -132,6 +145,42 @@ async def test_after_a_start_every_job_that_has_not_ended_is_there(store: Sqlite
     await lives.step(second.key, CancelAsked())
     again = Lives(store, Bells(), Metrics(), clock=lambda: 6)
     assert [job.key for job in await again.load()] == [first.key]
+
+
+@pytest.mark.parametrize(
+    ("events", "left"),
+    [
+        ((CancelAsked(),), 0),
+        ((DeniedForAll(),), 0),
+        ((DeadlinePassed(),), 0),
+        ((RecipientDenied(spiffe_id=stored.RUNNER), CancelAsked()), 0),
+        ((RecipientDenied(spiffe_id=stored.RUNNER),), 7),
+        ((Claimed(spiffe_id=stored.RUNNER), AttemptLost(reason="RUNNER_GONE"), CancelAsked()), 7),
+        ((Claimed(spiffe_id=stored.RUNNER), CancelAsked(), AttemptClosed()), 7),
+    ],
+    ids=["cancelled", "denied", "expired", "nobody, cancelled", "waits", "cancelled after an attempt", "stopped"],
+)
+async def test_what_a_job_counted_is_taken_back_where_it_ends_without_an_attempt(
+    store: SqliteStore, lives: Lives, events: tuple[Event, ...], left: int
+) -> None:
+    job = await accepted(store, lives)
+    volume = StoredVolume(counterparty="gpu-fr.example", category="health", records=7, created_ns=5)
+    await store.write(Batch(operations=(CountVolumes(key=job.key, volumes=(volume,)),)))
+    for event in events:
+        await lives.step(job.key, event)
+    assert sum(v.records for v in await store.read(queries.volumes, job.key.tenant_id, since_ns=0)) == left
+
+
+async def test_an_end_that_is_not_written_takes_nothing_back(store: SqliteStore, lives: Lives) -> None:
+    job = await accepted(store, lives)
+    volume = StoredVolume(counterparty="gpu-fr.example", category="health", records=7, created_ns=5)
+    await store.write(Batch(operations=(CountVolumes(key=job.key, volumes=(volume,)),)))
+    await store.write(stored.stepped(job, JobState.NEEDS_RECIPIENTS))
+    with pytest.raises(Conflict):
+        await lives.step(job.key, CancelAsked())
+    assert sum(v.records for v in await store.read(queries.volumes, job.key.tenant_id, since_ns=0)) == 7
+    await lives.step(job.key, CancelAsked())
+    assert await store.read(queries.volumes, job.key.tenant_id, since_ns=0) == ()
 
 
 def test_events_are_named_in_words() -> None:

@@ -126,3 +126,14 @@ def test_a_runner_is_absent_after_minutes_and_nobody_is_before_the_gateway_liste
     roster.note(now_ns=began + 6 + bound)
     assert roster.absent(name, now_ns=began + 6 + bound)
     assert roster._seen_ns == {}, "what is long gone is not remembered"
+
+
+def test_what_policy_hears_is_of_those_who_are_here_each_once(parties: Parties) -> None:
+    roster, french, german = Roster(), presence_of(parties), presence_of(parties, "DE")
+    roster.attach(french)
+    names = [french.runner.spiffe_id, german.runner.spiffe_id, french.runner.spiffe_id]
+    assert roster.facts_of(names, now_ns=parties.clock()) == (french.runner.facts,)
+    roster.attach(german)
+    assert roster.facts_of(names, now_ns=parties.clock()) == (french.runner.facts, german.runner.facts)
+    stale_ns = parties.clock() + 2 * 3600 * 10**9
+    assert roster.facts_of(names, now_ns=stale_ns) == ()

@@ -30,6 +30,7 @@ from gateway.storage import writer as writing
 from gateway.storage.operations import (
     AppendLog,
     Batch,
+    CountVolumes,
     DeleteWraps,
     ForgetRequests,
     InsertAddendum,
@@ -38,12 +39,22 @@ from gateway.storage.operations import (
     InsertWraps,
     Operation,
     RaiseKeySequence,
+    ReleaseVolumes,
     RememberRequest,
     SetReceipt,
     SetStart,
     UpdateJob,
 )
-from gateway.storage.records import Conflict, JobKey, NewEntry, NewEvent, NewLogRecord, SealedWrap, StoredJob
+from gateway.storage.records import (
+    Conflict,
+    JobKey,
+    NewEntry,
+    NewEvent,
+    NewLogRecord,
+    SealedWrap,
+    StoredJob,
+    StoredVolume,
+)
 from gateway.storage.store import SqliteStore
 from tests.fixtures.stored import (
     DECISION,
@@ -244,6 +255,17 @@ async def test_wraps_are_there_until_they_are_deleted(store: SqliteStore) -> Non
     await do(store, DeleteWraps(key=key))
     assert await store.wrap(key, wraps[1].kid) is None
     assert await store.read(queries.wrap_days) == frozenset()
+
+
+async def test_what_a_job_counted_is_there_until_it_is_taken_back(store: SqliteStore) -> None:
+    kept, released = [(await accept(store, job())).key for _ in range(2)]
+    volume = StoredVolume(counterparty="a.example", category="health", records=5, created_ns=1)
+    for key in (kept, released):
+        await do(store, CountVolumes(key=key, volumes=(volume,)))
+    assert [v.records for v in await store.read(queries.volumes, kept.tenant_id, since_ns=0)] == [10]
+    for _ in range(2):
+        await do(store, ReleaseVolumes(key=released))
+        assert [v.records for v in await store.read(queries.volumes, kept.tenant_id, since_ns=0)] == [5]
 
 
 async def test_addenda_come_with_the_documents_in_order(store: SqliteStore) -> None:

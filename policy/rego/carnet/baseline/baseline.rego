@@ -37,10 +37,11 @@ explained["CARNET-PLACES"] := {
 }
 
 # METADATA
-# title: A requester on a denied-party list gets nothing, nor does one whose screening has no result
+# title: A party on a denied-party list gets nothing, nor does one whose screening has no result
 # description: |
-#   Screening is a service of its own; only its word comes here. `off` means that the operator of this gateway runs no
-#   screening: that is a fact of its configuration, and CARNET-SCREENING-OFF says it in every decision.
+#   Screening is a service of its own; only its word comes here, the least favourable of requester, exporter and end
+#   user. `off` means that this gateway has no results to screen by: that is a fact of its configuration (`[screening]`),
+#   and CARNET-SCREENING-OFF says it in every decision.
 # custom:
 #   id: CARNET-SCREENING
 #   stage: job
