@@ -71,6 +71,7 @@ def test_rows_that_were_not_verified_say_so_and_why() -> None:
         "adequacy",
         "bulk",
         "codes",
+        "ear_groups",
         "embargoes",
         "groups",
         "memberships",
@@ -90,7 +91,7 @@ def test_every_place_that_the_data_names_is_known() -> None:
     known = set(rows("jurisdictions")) | set(rows("regions"))
     named = {place for table in ("adequacy", "embargoes", "swiss_adequacy", "uk_adequacy") for place in rows(table)}
     named |= {row["place"] for row in rows("memberships").values()}
-    named |= {member for row in rows("groups").values() for member in row["members"]}
+    named |= {member for table in ("ear_groups", "groups") for row in rows(table).values() for member in row["members"]}
     named |= {code for row in rows("regions").values() for code in (row["country"], row["same_as"] or row["country"])}
     named |= {code for row in rows("adequacy").values() for code in row["exporters_excluded"]}
     assert named <= known

@@ -166,7 +166,21 @@ explained["EU-DU-ART5"] := {"message": "dualuse.surveillance", "parameters": {},
 
 dates := {day | exports; some day in ((links.group_dates({"EU001", "EU_ARMS_EMBARGO"}) | links.code_dates({"EU_ANNEX_IV", "EU001_EXCLUDED"})) | links.licence_dates)}
 
-rows := ({row | applies; some row in (links.used({"EU001"}) | links.codes_used({"EU_ANNEX_IV", "EU001_EXCLUDED"}))} | {row | exports; input.job.end_user.use in {"military", "unknown"}; some row in links.used({"EU_ARMS_EMBARGO"})}) | {row | concerned; some row in territory_rows}
+rows contains row if {
+	applies
+	some row in (links.used({"EU001"}) | links.codes_used({"EU_ANNEX_IV", "EU001_EXCLUDED"}))
+}
+
+rows contains row if {
+	exports
+	input.job.end_user.use in {"military", "unknown"}
+	some row in links.used({"EU_ARMS_EMBARGO"})
+}
+
+rows contains row if {
+	concerned
+	some row in territory_rows
+}
 
 # Whether it matters where the customs territory ends.
 concerned if technology.controlled != "no"

@@ -8,6 +8,7 @@
 # scope: package
 package carnet.ear
 
+import data.carnet.catalogue
 import data.carnet.links
 import data.carnet.places
 import data.carnet.tables
@@ -59,7 +60,7 @@ advanced if {
 
 advanced if unlisted
 
-sanctuary := links.members("EAR_D5") | links.members("EAR_D5HQ")
+sanctuary := embargoed | links.members("EAR_D5HQ")
 
 headquartered if of_concern(input.job.end_user.country)
 
@@ -89,7 +90,30 @@ blocked["US-EAR-LIST"] := places.with_regions({country |
 	not country in (home | (neighbours | licensed))
 })
 
-explained["US-EAR-LIST"] := {"message": "ear.listed", "parameters": {"codes": sort(listed), "controlled": technology.controlled}, "fix": ["ear.fix.declare", "ear.fix.licence"]}
+explained["US-EAR-LIST"] := {
+	"message": message,
+	"parameters": {"codes": sort(listed), "controlled": technology.controlled, "groups": grouped},
+	"fix": ["ear.fix.declare", "ear.fix.licence"],
+}
+
+default message := "ear.listed"
+
+message := "ear.listed_groups" if count(grouped) > 0
+
+# The country groups of 15 CFR 740, Supplement 1. But for D:5 they open and close nothing here: an exception that a group
+# would allow is the exporter's to claim, and the reason names the groups for who looks for one.
+grouped := [concat(" ", array.concat([country], names)) |
+	some country in sort(asked)
+	names := sort({name | some name in groups_of(country)})
+	count(names) > 0
+]
+
+# Countries that the job itself asks for.
+asked contains places.code_of(place) if some place in input.job.constraints.only
+
+groups_of(country) := {name | some name, row in tables.ear_groups.rows; country in row.members} | {"D:5" | country in embargoed}
+
+embargoed := links.members("EAR_D5")
 
 # METADATA
 # title: Advanced computing items for a party with its headquarters in country group D:5 or Macau leave the US under a licence only
@@ -265,9 +289,23 @@ dates := links.group_dates({"EAR_D5", "EAR_D5HQ", "EAR_REVIEW"}) | {day |
 	some day in ((links.group_dates({"EAR_NO_LICENCE", "US_SOIL"}) | links.code_dates({"EAR_ADVANCED"})) | links.licence_dates)
 }
 
-rows := {row | advanced; some row in links.used({"EAR_D5", "EAR_D5HQ"})} | {row |
+rows := ({row | advanced; some row in links.used({"EAR_D5", "EAR_D5HQ"})} | looked_up) | {row |
 	concerned
 	some row in (links.used({"EAR_NO_LICENCE", "US_SOIL"}) | links.codes_used({"EAR_ADVANCED"}))
+}
+
+# Country groups are looked at where a place was asked for; of D:5 the rows of these places.
+looked_up contains row if {
+	concerned
+	count(asked) > 0
+	some row in catalogue.unverified("ear_groups", tables.ear_groups.rows)
+}
+
+looked_up contains row if {
+	concerned
+	some country in asked
+	row := concat("/", ["memberships/EAR_D5", country])
+	row in links.used({"EAR_D5"})
 }
 
 # Whether there may be something to control.

@@ -24,6 +24,33 @@ test_a_listed_item_goes_to_the_us_and_canada if {
 	{"DE", "GB", "CN"} - found == set()
 }
 
+explained(change) := found if {
+	found := ear.explained["US-EAR-LIST"] with input as query(["5D002"], change)
+}
+
+test_the_country_groups_of_the_places_asked_for_are_named if {
+	found := explained({"/job/constraints/only": ["SG", "DE-BY", "CN", "HK", "NC", "ZZ"]})
+	found.parameters.groups == ["CN D:1 D:4 D:5", "DE A:1 A:5", "HK D:1 D:4 D:5", "SG A:6"]
+	found.message == "ear.listed_groups"
+	explained({}).parameters.groups == []
+	explained({}).message == "ear.listed"
+	before := explained({"/job/constraints/only": ["KH"], "/context/now_ns": left - 1})
+	before.parameters.groups == ["KH D:1 D:5"]
+	after := explained({"/job/constraints/only": ["KH"], "/context/now_ns": left})
+	after.parameters.groups == ["KH D:1"]
+}
+
+test_unverified_groups_are_named_where_their_country_was_asked_for if {
+	found := ear.rows with input as query(["5D002"], {"/job/constraints/only": ["CN", "SG"]})
+	{"ear_groups/D:4", "ear_groups/E:1", "memberships/EAR_D5/CN"} - found == set()
+	not "ear_groups/A:6" in found
+	not "memberships/EAR_D5/IR" in found
+	nowhere := ear.rows with input as query(["5D002"], {})
+	not "ear_groups/D:4" in nowhere
+	free := ear.rows with input as fixtures.with_values({"/job/constraints/only": ["CN"]})
+	free == set()
+}
+
 licence := {
 	"id": "D-1",
 	"authority": "BIS",
