@@ -56,7 +56,7 @@ buf_over_image() {
 test_rules() {
     scratch=$(mktemp -d)
     .venv/bin/python -c 'import pathlib, sys; from policy.bundle import Bundle; Bundle.load().write(pathlib.Path(sys.argv[1]))' \
-        "$scratch" && "$CARNET_OPA" test policy/rego "$scratch/data.json"
+        "$scratch" && "$CARNET_OPA" test --timeout 60s policy/rego "$scratch/data.json"
     code=$?
     rm -rf "$scratch"
     return $code
