@@ -26,6 +26,7 @@ from carnet.core.decision import (
     check_obligations,
     for_runner,
     narrow,
+    unverified_rows_of,
 )
 from carnet.core.errors import PolicyDenied, PolicyEngineUnavailable
 from carnet.core.facts import JobFacts
@@ -218,6 +219,7 @@ class Judge:
                 )
                 for v in verdicts
             ),
+            unverified_rows_used=unverified_rows_of(verdicts),
         )
         return statements.DECISION.sign(record, self._signer)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict, Verdict
+from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict, Verdict, unverified_rows_of
 from carnet.core.document import Json
 from carnet.core.runner import RunnerFacts, parse_runner
 from policy.bundle import Bundle
@@ -102,6 +102,7 @@ def _verdict(verdict: RunnerVerdict) -> Json:
             {"rule": r.rule, "effect": r.effect.value, "citations": list(r.citations), "fix": list(r.fix)}
             for r in verdict.reasons
         ],
+        "unverified_rows_used": [*verdict.unverified_rows_used],
         "valid_until_ns": verdict.valid_until_ns,
     }
 
@@ -116,8 +117,8 @@ def _print_words(renderer: Renderer, body: DecisionBody, verdicts: tuple[RunnerV
         _print_reasons(console, renderer, verdict.reasons)
     for used in body.exemptions_used:
         console.print(f"exempt from {used.rule} by {used.id}")
-    if body.unverified_rows_used:
-        console.print("unverified data used: " + ", ".join(body.unverified_rows_used))
+    if used_rows := sorted({*body.unverified_rows_used, *unverified_rows_of(verdicts)}):
+        console.print("unverified data used: " + ", ".join(used_rows))
     say(renderer.disclaimer(body))
 
 

@@ -205,3 +205,16 @@ explained["US-EAR-RASA"] := {"message": "ear.remote", "parameters": {}, "fix": [
 dates := {day | applies; some day in links.licence_dates} | {day | advanced; some day in links.group_dates({"EAR_D5"})}
 
 rows := {row | advanced; some row in links.used({"EAR_D5"})}
+
+# What US-EAR-REMOTE looks at: no more than the headquarters where they are free, and nothing where there is no model.
+runner_rows(models) := links.used({"EAR_D5"}) | {concat("", ["accelerators/", model]) |
+	headquartered
+	some model in models
+	tables.accelerators.rows[model].status != "seen"
+} if {
+	count(models) > 0
+} else := set()
+
+runner_dates(models) := links.group_dates({"EAR_D5"}) if count(models) > 0
+
+else := set()

@@ -7,7 +7,6 @@
 package carnet.gdpr
 
 import data.carnet.catalogue
-import data.carnet.constraints
 import data.carnet.exemptions
 import data.carnet.places
 import data.carnet.tables
@@ -125,18 +124,15 @@ explained["EU-GDPR-CHV"] := {
 
 fixes := array.concat(
 	[fix |
-		some fix, holds in {"gdpr.fix.certified_importer": us_asked, "gdpr.fix.mechanism_unusable": unusable}
+		some fix, holds in {"gdpr.fix.certified_importer": certifiable, "gdpr.fix.mechanism_unusable": unusable}
 		holds
 	],
 	["gdpr.fix.mechanism", "gdpr.fix.free_places"],
 )
 
-default us_asked := false
+default certifiable := false
 
-us_asked if {
-	some country in (certifying & restricted)
-	constraints.asked(country)
-}
+certifiable if count(certifying & restricted) > 0
 
 default unusable := false
 
