@@ -19,7 +19,8 @@ BUNDLE = Bundle.load()
 CASES = our_cases(BUNDLE)
 # research and design name these traps; each has cases of its own.
 TRAPS = {
-    "4e091-is-not-enforced", "attestation-without-a-time", "brazil-day", "brazil-eea", "cambodia-left-126-1", "cambodia-left-d5",
+    "4e091-is-not-enforced", "attestation-without-a-time", "brazil-day", "brazil-eea",
+    "cambodia-left-126-1", "cambodia-left-d5",
     "crimea-has-no-country-code", "dsp-applies-to-encrypted-data", "evidence-of-itself", "gb-adequacy-ends",
     "hong-kong-and-macau-are-china", "macau-stands-beside-d5", "new-caledonia-is-not-eu", "operator-parent-in-the-us",
     "reunion-is-eu", "syria-programme-ended", "us-adequacy-without-certification", "volumes-over-twelve-months",

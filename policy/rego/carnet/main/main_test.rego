@@ -149,7 +149,7 @@ test_a_verdict_names_the_citations_of_the_rules_that_spoke_of_its_runner if {
 	french := {"/job/controller/country": "FR"}
 	refused := verdict(french, {})
 	"citations/C-FR-HDS" in refused.unverified_rows_used
-	passed := verdict(french, {"operator": object.union(fixtures.operator("DE", "DE"), {"certifications": ["HDS"]})})
+	passed := verdict(french, {"operator": object.union(fixtures.operator("DE", "DE"), {"certifications": ["HDS", "SECNUMCLOUD"]})})
 	passed.unverified_rows_used == []
 	warned := verdict({}, {"operator": fixtures.operator("DE", "US")})
 	warned.verdict == "permit"
