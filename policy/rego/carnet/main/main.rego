@@ -368,7 +368,7 @@ exemptions_used := {[exemption.id, exemption.rule, exemption.expires_ns] |
 	opened(place)
 }
 
-body := object.union(answer, {"reasons_elsewhere": said | said := reasons_elsewhere; count(said) > 0}) if {
+body := object.union(answer, {name: said | some name, said in {"reasons_elsewhere": reasons_elsewhere}; count(said) > 0}) if {
 	input.schema == "carnet.input/v1"
 	complete
 }

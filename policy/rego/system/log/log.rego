@@ -36,9 +36,10 @@ mask contains {"op": "upsert", "path": "/input/job/technology/licences", "value"
 	count(licences) > 0
 }
 
-mask contains {"op": "upsert", "path": concat("", ["/result/", name]), "value": shown(input.result[name])} if {
-	some name in ["reasons", "reasons_elsewhere"]
-	counting(input.result[name])
+mask contains {"op": "upsert", "path": concat("", ["/result/", name]), "value": shown(said)} if {
+	some name, said in input.result
+	name in {"reasons", "reasons_elsewhere"}
+	counting(said)
 }
 
 mask contains {"op": "upsert", "path": "/result/verdicts", "value": verdicts} if {
