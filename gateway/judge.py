@@ -30,6 +30,7 @@ from carnet.core.decision import (
     check_obligations,
     for_runner,
     narrow,
+    unverified_rows_of,
 )
 from carnet.core.errors import NoCapacity, PolicyDenied, PolicyEngineUnavailable
 from carnet.core.facts import JobFacts, country_of
@@ -263,6 +264,7 @@ class Judge:
                 )
                 for v in verdicts
             ),
+            unverified_rows_used=unverified_rows_of(verdicts),
         )
         return statements.DECISION.sign(record, self._signer)
 

@@ -38,7 +38,7 @@ class Ledger:
     def __init__(self, store: Store, bundle: Bundle, *, clock: Callable[[], int]) -> None:
         self._store = store
         self._classes = {name: frozenset(_texts(row["classes"])) for name, row in bundle.rows("bulk").items()}
-        self._territory = frozenset(_texts(bundle.tables["settings"]["dsp_territory"]))
+        self._territory = frozenset(_texts(bundle.rows("groups")["DSP_US"]["members"]))
         self._places = bundle.rows("jurisdictions").keys()
         self._clock = clock
         self._turns: defaultdict[bytes, asyncio.Lock] = defaultdict(asyncio.Lock)

@@ -64,6 +64,7 @@ class Expected:
     unverified: tuple[str, ...]
     valid_until_ns: int
     runner: str
+    runner_unverified: tuple[str, ...]
     refused: tuple[str, ...]
     not_refused: tuple[str, ...]
 
@@ -168,6 +169,8 @@ def _of_runner(expected: Expected, verdicts: tuple[RunnerVerdict, ...]) -> Itera
         word = "permit" if verdict.permitted else "deny"
         if expected.runner and word != expected.runner:
             yield f"the runner's verdict is {word}, not {expected.runner}: {', '.join(sorted(denied)) or 'no rule'}"
+        used = verdict.unverified_rows_used
+        yield from (f"{row} is not named in the verdict" for row in expected.runner_unverified if row not in used)
         yield from (f"{rule} does not refuse the runner" for rule in expected.refused if rule not in denied)
         yield from (f"{rule} refuses the runner" for rule in expected.not_refused if rule in denied)
 
@@ -178,7 +181,7 @@ def _case(entry: _Fields, ordinary: _Fields, *, file: str, path: str, overlay: s
         refuse(f"{path}.at", "is missing")
     expected = _object(entry["expect"])
     judged = "runner" in entry
-    if not judged and expected.keys() & {"runner", "refused", "not_refused"}:
+    if not judged and expected.keys() & {"runner", "runner_unverified", "refused", "not_refused"}:
         refuse(f"{path}.runner", "is missing, and something is expected of it")
     facts = _changed("german-hospital.json", _object(ordinary.get("facts")), _object(entry.get("facts")), path)
     query = JobQuery(
@@ -276,6 +279,7 @@ def _expected(said: _Fields, path: str) -> Expected:
         unverified=_words(said.get("unverified")),
         valid_until_ns=instant(until, f"{path}.expect.valid_until") if isinstance(until, str) else 0,
         runner=str(said.get("runner", "")),
+        runner_unverified=_words(said.get("runner_unverified")),
         refused=_words(said.get("refused")),
         not_refused=_words(said.get("not_refused")),
     )

@@ -15,7 +15,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from carnet.core.decision import DecisionBody, DecisionRecord
+from carnet.core.decision import DecisionBody, DecisionRecord, unverified_rows
 from carnet.core.document import Json, canonical
 from policy.engine import DECISION_PATH, JobQuery
 from policy.masking import MaskRule, apply
@@ -65,15 +65,16 @@ def timestamp(time_ns: int) -> str:
 
 def _ours(decided: Decided) -> dict[str, Json]:
     body, record = decided.body, decided.record
+    said = (*body.reasons, *body.reasons_elsewhere)
     return {
         "engine": record.engine,
         "stage": decided.stage,
         "verdict": body.verdict.value,
         "valid_until_ns": record.valid_until_ns,
         "rules": [*body.rules_evaluated],
-        "citations": [*sorted({citation for reason in body.reasons for citation in reason.citations})],
+        "citations": [*sorted({citation for reason in said for citation in reason.citations})],
         "obligations": [{"type": duty.type, "value": duty.value, "rule": duty.rule} for duty in body.obligations],
-        "unverified_rows": [*body.unverified_rows_used],
+        "unverified_rows": [*unverified_rows(body, record)],
         "exemptions_used": [
             {"id": used.id, "rule": used.rule, "expires_ns": used.expires_ns} for used in body.exemptions_used
         ],

@@ -12,7 +12,7 @@
 import json
 from dataclasses import dataclass
 
-from carnet.core.decision import DecisionBody, DecisionRecord, Revisions
+from carnet.core.decision import DecisionBody, DecisionRecord, Revisions, unverified_rows_of
 from carnet.core.document import Json
 from carnet.core.errors import StatementInvalid
 from policy.bundle import Bundle
@@ -57,8 +57,10 @@ async def replay(past: PastDecision, engine: PolicyEngine) -> Replayed:
     body = await engine.decide(question.query)
     differences = list(_fields(past.body.payload, body.payload))
     then = [(entry.spiffe_id, entry.permitted) for entry in past.record.shortlist]
-    now = [(v.spiffe_id, v.permitted) for v in await engine.judge(question.query, question.runners)]
-    differences += ["shortlist"] if then != now else []
+    verdicts = await engine.judge(question.query, question.runners)
+    differences += ["shortlist"] if then != [(v.spiffe_id, v.permitted) for v in verdicts] else []
+    # The body names its own rows; these are the record's.
+    differences += ["unverified_rows"] if past.record.unverified_rows_used != unverified_rows_of(verdicts) else []
     return Replayed(name=past.name, differences=tuple(differences))
 
 

@@ -42,9 +42,9 @@ VERDICTS: dict[str, Any] = {
     "schema": "carnet.verdicts/v1",
     "verdicts": [
         {"spiffe_id": RUNNERS[0].spiffe_id, "verdict": "permit", "obligations": BODY["obligations"], "reasons": [],
-         "valid_until_ns": NOW + 1},
+         "unverified_rows_used": ["memberships/EAR_D5/CN"], "valid_until_ns": NOW + 1},
         {"spiffe_id": RUNNERS[1].spiffe_id, "verdict": "deny", "obligations": [], "reasons": [REASON],
-         "valid_until_ns": NOW + 1},
+         "unverified_rows_used": [], "valid_until_ns": NOW + 1},
     ],
     "rules_evaluated": list(BUNDLE.rules_in_force(stage="runner", now_ns=NOW)),
     "revisions": REVISIONS,

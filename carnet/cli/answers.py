@@ -52,7 +52,8 @@ def show_prepared(prepared: "Prepared", facts: Path | None) -> None:
     """The answer to prepare on stdout; after a denial, what to do next on stderr."""
     from carnet.cli.decided import decision_lines
 
-    for line in decision_lines(prepared.decided.body):
+    decided = prepared.decided
+    for line in decision_lines(decided.body, beside=decided.record.unverified_rows_used):
         show(line.text, style=line.style)
     for runner in prepared.runners:
         price = dollars(runner.card.price_micro_usd_second)

@@ -23,8 +23,8 @@ class Line:
     style: str = ""
 
 
-def decision_lines(body: DecisionBody) -> Iterator[Line]:
-    """The whole decision, in lines."""
+def decision_lines(body: DecisionBody, *, beside: tuple[str, ...] = ()) -> Iterator[Line]:
+    """The whole decision, in lines. `beside` are the unverified rows that its record names, for the runners."""
     yield verdict_line(body)
     for reason in sorted(body.reasons, key=lambda reason: reason.effect is not Effect.DENY):
         yield from _reason_lines(reason)
@@ -34,8 +34,8 @@ def decision_lines(body: DecisionBody) -> Iterator[Line]:
         yield Line(text=f"  duty    {duty.type} {duty.value}, seen to by the {duty.enforcer}  ({duty.rule})")
     for used in body.exemptions_used:
         yield Line(text=f"  exempt  from {used.rule} until {when(used.expires_ns)}  ({used.id})")
-    if body.unverified_rows_used:
-        yield Line(text=f"  used    data that nobody has verified: {codes(body.unverified_rows_used)}", style="dim")
+    if rows := tuple(sorted({*body.unverified_rows_used, *beside})):
+        yield Line(text=f"  used    data that nobody has verified: {codes(rows)}", style="dim")
     yield Line(text=f"  rules   {body.revisions.rules}, valid until {when(body.valid_until_ns)}", style="dim")
     yield Line(text=f"  note    {body.disclaimer}: these are rules that cite the law, not legal advice.", style="dim")
 

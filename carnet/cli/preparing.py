@@ -39,7 +39,8 @@ def tell_denial(prepared: "Prepared", *, facts: Path | None) -> None:
     """A denial on stderr: verdict, rules with citations, what would be permitted, and what to do next."""
     from carnet.cli.decided import decision_lines
 
-    for line in decision_lines(prepared.decided.body):
+    decided = prepared.decided
+    for line in decision_lines(decided.body, beside=decided.record.unverified_rows_used):
         say(line.text, style=line.style)
     for step in next_steps(facts):
         say(step)
@@ -49,7 +50,8 @@ def tell_waiting(prepared: "Prepared") -> None:
     """On stderr: that other persons must approve the job first, by which rules, and where it would be permitted."""
     from carnet.cli.decided import decision_lines
 
-    for line in decision_lines(prepared.decided.body):
+    decided = prepared.decided
+    for line in decision_lines(decided.body, beside=decided.record.unverified_rows_used):
         say(line.text, style=line.style)
     say("it is sealed for nobody until then: no runner could open it")
 

@@ -14,6 +14,7 @@
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -120,7 +121,11 @@ class Revisions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionBody:
-    """The engine's whole answer for one job's facts, equal byte for byte on replay."""
+    """The engine's whole answer for one job's facts, equal byte for byte on replay.
+
+    `reasons` are about the places that the job asks about; `reasons_elsewhere` are of the rules that keep out none of
+    them, for whoever asks about another place.
+    """
 
     payload: bytes
     verdict: Verdict
@@ -134,6 +139,7 @@ class DecisionBody:
     valid_until_ns: int
     revisions: Revisions
     disclaimer: str
+    reasons_elsewhere: tuple[Reason, ...] = ()
 
     @property
     def digest(self) -> bytes:
@@ -153,7 +159,10 @@ class DecisionBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerVerdict:
-    """Stage 2: what policy says of one runner, by the SHA-256 of its facts."""
+    """Stage 2: what policy says of one runner, by the SHA-256 of its facts.
+
+    `unverified_rows_used` are those of this stage; the decision body names those of the first.
+    """
 
     spiffe_id: str
     jurisdiction: str
@@ -162,6 +171,7 @@ class RunnerVerdict:
     obligations: tuple[Obligation, ...]
     reasons: tuple[Reason, ...]
     valid_until_ns: int
+    unverified_rows_used: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +186,10 @@ class ShortlistEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRecord:
-    """What the gateway signs around a body. Identity = SHA-256 of its payload bytes."""
+    """What the gateway signs around a body. Identity = SHA-256 of its payload bytes.
+
+    `unverified_rows_used` are those that stage 2 used beside the body's, for any of the runners.
+    """
 
     payload: bytes
     id: bytes
@@ -189,6 +202,7 @@ class DecisionRecord:
     evaluated_ns: int
     valid_until_ns: int
     shortlist: tuple[ShortlistEntry, ...]
+    unverified_rows_used: tuple[str, ...] = ()
 
     @property
     def digest(self) -> bytes:
@@ -235,6 +249,7 @@ def parse_body(data: bytes) -> DecisionBody:
         valid_until_ns=top.integer("valid_until_ns", low=1),
         revisions=_revisions(top.document("revisions")),
         disclaimer=top.text("disclaimer"),
+        reasons_elsewhere=_reasons_elsewhere(top) if top.has("reasons_elsewhere") else (),
     )
     top.close()
     _check_body(body)
@@ -284,6 +299,16 @@ def narrow(before: DecisionBody, after: DecisionBody) -> tuple[str, ...]:
 def both_permit(before: DecisionBody, after: DecisionBody, jurisdiction: str) -> bool:
     """Whether one place is permitted by both. `narrow` alone can not say it of a region that one of them blocked."""
     return before.permits(jurisdiction) and after.permits(jurisdiction)
+
+
+def unverified_rows(body: DecisionBody, record: DecisionRecord) -> tuple[str, ...]:
+    """All that a decision used and nobody verified, of both stages, sorted."""
+    return tuple(sorted({*body.unverified_rows_used, *record.unverified_rows_used}))
+
+
+def unverified_rows_of(verdicts: Iterable[RunnerVerdict]) -> tuple[str, ...]:
+    """What the second stage used and nobody verified, sorted: as a record names it."""
+    return tuple(sorted({row for verdict in verdicts for row in verdict.unverified_rows_used}))
 
 
 def recipients_max(obligations: tuple[Obligation, ...]) -> int:
@@ -357,8 +382,19 @@ def _check_body(body: DecisionBody) -> None:
         raise FieldInvalid("a blocked place is permitted", metadata={"field": "permitted"})
     if not {rule for rule, _ in body.blocked} <= set(body.rules_evaluated):
         raise FieldInvalid("a rule blocked that was not evaluated", metadata={"field": "blocked"})
+    if any(_is_of_none(said, body.blocked) for said in body.reasons_elsewhere):
+        raise FieldInvalid("a reason is of no rule that blocks its places", metadata={"field": "reasons_elsewhere"})
     if any(used.expires_ns < body.valid_until_ns for used in body.exemptions_used):
         raise FieldInvalid("the answer outlives an exemption", metadata={"field": "valid_until_ns"})
+
+
+def _is_of_none(said: Reason, blocked: tuple[tuple[str, tuple[str, ...]], ...]) -> bool:
+    places = set(said.jurisdictions)
+    return said.effect is not Effect.DENY or not places or not places <= set(dict(blocked).get(said.rule, ()))
+
+
+def _reasons_elsewhere(document: Document) -> tuple[Reason, ...]:
+    return tuple(reason(d) for d in document.documents("reasons_elsewhere", items_max=1024))
 
 
 def _blocked(document: Document) -> tuple[tuple[str, tuple[str, ...]], ...]:

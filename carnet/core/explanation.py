@@ -1,16 +1,16 @@
 """Why not there: every rule that keeps a place out of a decision, the first one first.
 
 The answer comes from the decision itself: its `blocked` sets say which rules name a place, its reasons say why and what
-would make it permitted. The decision's own order of reasons is kept; a rule without a reason for that place (the job
-did not ask about it) comes after those that have one. Under review nothing else is in the way than the rule that asks
-for the approval of other persons.
+would make it permitted, those of `reasons_elsewhere` where the job did not ask about the place. The decision's order is
+kept; a rule without a reason comes last. Each reason is told of this place alone. Under review nothing else is in the
+way than the rule that asks for the approval of other persons.
 
     why = explain(body, "SG")
     if not why.permitted:
         print(why.denials[0].rule)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from carnet.core.decision import DecisionBody, Effect, Reason, Verdict
 from carnet.core.facts import check_jurisdiction, country_of
@@ -18,7 +18,7 @@ from carnet.core.facts import check_jurisdiction, country_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
-    """One rule in the way. The reason is there where the decision gives one."""
+    """One rule in the way. The reason is there where the decision gives one: today's do of every rule that blocks."""
 
     rule: str
     reason: Reason | None
@@ -45,7 +45,8 @@ def explain(body: DecisionBody, place: str) -> Explanation:
     if body.verdict is Verdict.REVIEW and asked in body.permitted:
         rules = [duty.rule for duty in body.obligations if duty.type == "approval"]
         effects = {Effect.OBLIGE}
-    reasons = {reason.rule: reason for reason in body.reasons if reason.effect in effects}
+    said = (*body.reasons, *body.reasons_elsewhere)
+    reasons = {reason.rule: _told_of(reason, place) for reason in said if reason.effect in effects}
     order = {rule: i for i, rule in enumerate(reasons)}
     ranked = sorted(rules, key=lambda rule: (order.get(rule, len(order)), rule))
     return Explanation(
@@ -53,3 +54,8 @@ def explain(body: DecisionBody, place: str) -> Explanation:
         permitted=permitted,
         denials=tuple(Denial(rule=rule, reason=reasons.get(rule)) for rule in ranked),
     )
+
+
+def _told_of(reason: Reason, place: str) -> Reason:
+    """The reason for this place, whichever places of its rule the decision names; one of every place stays so."""
+    return replace(reason, jurisdictions=(place,)) if reason.jurisdictions else reason

@@ -684,6 +684,7 @@ class DecisionRecord(_message.Message):
     EVALUATED_NS_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_NS_FIELD_NUMBER: _builtins.int
     SHORTLIST_FIELD_NUMBER: _builtins.int
+    UNVERIFIED_ROWS_USED_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     tenant_id: _builtins.bytes
     body_digest: _builtins.bytes
@@ -695,6 +696,10 @@ class DecisionRecord(_message.Message):
     valid_until_ns: _builtins.int
     @_builtins.property
     def shortlist(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShortlistEntry]: ...
+    @_builtins.property
+    def unverified_rows_used(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Rows of data that the judgement of the short list used and nobody verified; the body names its own."""
+
     def __init__(
         self,
         *,
@@ -708,10 +713,11 @@ class DecisionRecord(_message.Message):
         evaluated_ns: _builtins.int = ...,
         valid_until_ns: _builtins.int = ...,
         shortlist: _abc.Iterable[Global___ShortlistEntry] | None = ...,
+        unverified_rows_used: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_digest", b"body_digest", "engine", b"engine", "engine_version", b"engine_version", "evaluated_ns", b"evaluated_ns", "facts_digest", b"facts_digest", "gateway_facts_digest", b"gateway_facts_digest", "id", b"id", "shortlist", b"shortlist", "tenant_id", b"tenant_id", "valid_until_ns", b"valid_until_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_digest", b"body_digest", "engine", b"engine", "engine_version", b"engine_version", "evaluated_ns", b"evaluated_ns", "facts_digest", b"facts_digest", "gateway_facts_digest", b"gateway_facts_digest", "id", b"id", "shortlist", b"shortlist", "tenant_id", b"tenant_id", "unverified_rows_used", b"unverified_rows_used", "valid_until_ns", b"valid_until_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

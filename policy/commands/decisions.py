@@ -20,7 +20,7 @@ from cyclopts import App, Parameter
 from carnet.cli.exits import ExitCode
 from carnet.cli.options import DEFAULT, Options
 from carnet.cli.output import Format, ListFormat, plain, say, show, show_json, show_pairs, show_table, warn, when
-from carnet.core.decision import Revisions
+from carnet.core.decision import Revisions, unverified_rows
 from carnet.core.document import Json
 from carnet.core.errors import FieldInvalid
 from carnet.officer import DecisionSummary, LoggedDecision, Officer, event_of
@@ -256,6 +256,7 @@ def _whole(found: LoggedDecision) -> dict[str, Json]:
             {"spiffe_id": entry.spiffe_id, "jurisdiction": entry.jurisdiction, "permitted": entry.permitted}
             for entry in record.shortlist
         ],
+        "unverified_rows_used": [*unverified_rows(found.body, record)],
         "leaf_index": found.leaf_index,
         "body": body,
         "event": event_of(found) if found.event else None,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict, Verdict
+from carnet.core.decision import DecisionBody, Effect, Reason, RunnerVerdict, Verdict, unverified_rows_of
 from carnet.core.document import Json, canonical
 from carnet.core.runner import RunnerFacts, parse_runner
 from policy.bundle import Bundle
@@ -117,8 +117,8 @@ def _print_words(renderer: Renderer, body: DecisionBody, verdicts: tuple[RunnerV
         _print_reasons(console, renderer, verdict.reasons)
     for used in body.exemptions_used:
         console.print(renderer.words("exempt", rule=used.rule, exemption=used.id))
-    if body.unverified_rows_used:
-        console.print(renderer.words("unverified", rows=", ".join(body.unverified_rows_used)))
+    if used_rows := sorted({*body.unverified_rows_used, *unverified_rows_of(verdicts)}):
+        console.print(renderer.words("unverified", rows=", ".join(used_rows)))
     say(renderer.disclaimer(body))
 
 

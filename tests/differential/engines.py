@@ -19,8 +19,8 @@ from tests.differential.questions import Question
 shown_max: Final = 2000
 
 _NAMES: Final = (
-    "verdict", "permitted", "blocked", "obligations", "reasons", "exemptions_used", "unverified_rows_used",
-    "valid_until_ns", "verdicts", "failure",
+    "verdict", "permitted", "blocked", "obligations", "reasons", "reasons_elsewhere", "exemptions_used",
+    "unverified_rows_used", "valid_until_ns", "verdicts", "failure",
 )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _parts(answer: Answer) -> list[object]:
     body: list[object] = [None] * (len(_NAMES) - 2)
     if answer.body is not None:
         document = json.loads(answer.body.payload)
-        body = [document[name] for name in _NAMES[:-2]]
+        body = [document.get(name) for name in _NAMES[:-2]]
     return [*body, answer.verdicts, answer.failure]
 
 

@@ -5,7 +5,7 @@ with traps, the days on which law changes and the nanosecond before, thresholds 
 is checked against the schema, so that the two can not drift apart.
 
 What is drawn freely is nearly always denied, by several rules at once. So half of the questions keep most of an
-ordinary job and runner that policy permits, and differ from it here and there.
+ordinary job and runner that policy permits, or of an officer's case, and differ from it here and there.
 
     for question in questions(seed=1, count=500):
         question.document()
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from carnet.core.document import Json, canonical
-from carnet.core.facts import parse_facts
+from carnet.core.facts import SECTORS, parse_facts
 from carnet.core.runner import RunnerFacts, parse_runner
 from policy.bundle import Bundle, home
+from policy.cases import case_files, read_cases
 from policy.commands.common import local
 from policy.engine import JobQuery
 from policy.overlay import Overlay
@@ -30,7 +31,11 @@ COUNTRIES: Final = [
 ]  # fmt: skip
 PLACES: Final = [*COUNTRIES, "US-CA", "US-PR", "UA-30", "UA-43", "UA-14", "FR-974", "FR-NC", "CN-HK", "ZZ-1", "DE-BY"]
 ENTITIES: Final = ["operator.example", "another.example", "klinikum.example"]
-CODES: Final = ["EAR99", "3A090", "3A090.a", "4A090", "4E091", "5A002.a.1", "3A001.b.4", "9A004", "1C351", "6A005"]
+CODES: Final = [
+    "EAR99", "3A090", "3A090.a", "4A090", "4E091", "5A002.a.1", "3A001.b.4", "9A004", "1C351", "6A005", "5D002",
+    # Of Annex IV of Regulation (EU) 2021/821, and one that only looks like it.
+    "5A004", "5D002.c.3", "5D002.c.3.a", "6A001", "7A117", "5D002.c.30",
+]  # fmt: skip
 NUMBERS: Final = [0, 1, 99, 100, 101, 999, 1_000, 1_001, 9_999, 10_000, 10_001, 99_999, 100_000, 1_000_000, 10**12]
 
 # With the example overlay, so that half of the questions are an organisation's with rules of its own.
@@ -64,7 +69,7 @@ def questions(*, seed: int, count: int) -> Iterator[Question]:
     chance = random.Random(seed)
     schema = BUNDLE.schemas.documents["input"]
     for _ in range(count):
-        drawn = _drawn(schema, "", chance, _Near(_ORDINARY, pull=chance.choice([0, 0, 0.6, 0.95])))
+        drawn = _drawn(schema, "", chance, _Near(chance.choice(_NEAR), pull=chance.choice([0, 0, 0.6, 0.95])))
         drawn["runners"] = drawn["runners"][: chance.choice([1, 2, 4])]
         for i, runner in enumerate(drawn["runners"]):
             runner["spiffe_id"] = f"spiffe://operator.example/runner/{i}"
@@ -92,6 +97,7 @@ def _days() -> list[int]:
     return sorted(day for day in found if day < BUNDLE.tables["settings"]["far_ns"])
 
 
+_DAYS: Final = _days()
 _EXEMPTIBLE: Final = [rule.id for rule in BUNDLE.catalogue() if rule.exemptible]
 _TODAY: Final = 1_795_305_600 * 10**9
 POOLS: Final[dict[str, list[Any]]] = {
@@ -105,7 +111,7 @@ POOLS: Final[dict[str, list[Any]]] = {
     "never": PLACES,
     "jurisdiction": PLACES,
     "classes": [*sorted(BUNDLE.rows("classes")), "unheard_of"],
-    "sectors": ["health", "finance", "public", "defence", "justice", "energy", "unheard_of"],
+    "sectors": [*sorted(SECTORS), "bank", "insurance", "payment", "public", "unheard_of"],
     "eccns": CODES,
     "eu_codes": CODES,
     "codes": CODES,
@@ -118,7 +124,8 @@ POOLS: Final[dict[str, list[Any]]] = {
     "percent": [0, 24, 25, 26, 49, 50, 51, 100],
     "records": NUMBERS,
     "gpus": [0, 1, 8, 1024],
-    "now_ns": [_TODAY, _TODAY, _TODAY, *_days()],
+    # Law that is still to come has begun after the last day that the bundle names.
+    "now_ns": [*[_TODAY] * 3, *_DAYS, *[_DAYS[-1]] * (len(_DAYS) // 3)],
     "expires_ns": [1, _TODAY - 1, _TODAY, _TODAY + 1, _TODAY + 86_400 * 10**9, 2**62],
     "overlay": ["", "klinikum"],
     # Half of the rules that an exemption names may not be lifted by one.
@@ -151,7 +158,17 @@ def _ordinary() -> dict[str, Json]:
     return JobQuery(facts=facts, gateway=local(), now_ns=_TODAY).document((runner,))
 
 
-_ORDINARY: Final = _ordinary()
+def _officers() -> list[dict[str, Json]]:
+    """Officers' cases, ours and the example overlay's: each turns on a rule."""
+    paths = [*case_files(()), home / "examples" / "overlay" / "cases.json"]
+    cases = [case for path in paths for case in read_cases(path.read_bytes(), file=path.name, bundle=BUNDLE)]
+    runner = parse_runner((home / "examples" / "runner-fr.json").read_bytes())
+    return [case.query.document(case.runners or (runner,)) for case in cases]
+
+
+# The ordinary job as often as all cases together.
+_OFFICERS: Final = _officers()
+_NEAR: Final = [*_OFFICERS, *[_ordinary()] * len(_OFFICERS)]
 
 
 def _drawn(schema: dict[str, Any], name: str, chance: random.Random, near: _Near) -> Any:

@@ -1,6 +1,7 @@
 """Laws of overlays and exemptions that hold for any facts, asked of both engines.
 
-An overlay never opens a place; an exemption opens places of its own scope alone, lifted from its own rule alone; the
+An overlay, the example's or one drawn from templates, never opens a place, lets in a runner or relaxes a duty. Whatever
+blocks a place has words for it. An exemption opens places of its own scope alone, lifted from its own rule alone; the
 order of exemptions is irrelevant; one that has ended, or that is from a rule of another kind, is none; approvals open
 nothing and close nothing.
 """
@@ -14,13 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carnet.core.decision import DecisionBody, Verdict
+from carnet.core.decision import DecisionBody, Verdict, recipients_max
+from carnet.core.errors import FieldInvalid
+from carnet.core.explanation import explain
+from carnet.core.runner import Isolation, RunnerFacts
 from policy.bundle import Bundle
 from policy.engine import GrantedExemption
 from policy.engines.choice import EngineName, opened
-from tests.opa_support import DAY, NOW, hospital, opa_binary, query_of
+from policy.overlay import Overlay
+from tests.opa_support import DAY, NOW, hospital, opa_binary, query_of, runner_of
 from tests.overlay_support import overlay
-from tests.property.test_policy_laws import PLACES, documents
+from tests.overlay_templates import blocking, colliding, drawn
+from tests.property.test_policy_laws import PLACES, documents, runners
 
 pytestmark = pytest.mark.opa
 
@@ -28,7 +34,9 @@ bounded = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
-BUNDLE = Bundle.load().with_overlays([overlay()])
+DRAWN = drawn(seed=1, count=6)
+NAMES = ["klinikum", *(found.name for found in DRAWN)]
+BUNDLE = Bundle.load().with_overlays([overlay(), *DRAWN])
 EXEMPTIBLE = [rule.id for rule in BUNDLE.catalogue() if rule.exemptible]
 OTHERS = [rule.id for rule in BUNDLE.catalogue() if not rule.exemptible]
 SAME: dict[str, set[str]] = {}
@@ -47,6 +55,11 @@ class Asker:
     def decide(self, document: dict[str, Any], **gateway: Any) -> DecisionBody:
         query = query_of(document)
         return self.loop.run(self.engine.decide(replace(query, gateway=replace(query.gateway, **gateway))))
+
+    def passing(self, document: dict[str, Any], found: tuple[RunnerFacts, ...], **gateway: Any) -> set[str]:
+        query = query_of(document)
+        query = replace(query, gateway=replace(query.gateway, **gateway))
+        return {verdict.spiffe_id for verdict in self.loop.run(self.engine.judge(query, found)) if verdict.permitted}
 
 
 @pytest.fixture(scope="module", params=[EngineName.OPA, EngineName.EMBEDDED])
@@ -80,14 +93,63 @@ def shown(body: DecisionBody) -> set[str]:
 
 
 @bounded
-@given(document=documents(), approvals=st.integers(0, 2))
-def test_an_overlay_opens_no_place(engine: Asker, document: dict[str, Any], approvals: int) -> None:
+@given(document=documents(), name=st.sampled_from(NAMES), approvals=st.integers(0, 2))
+def test_an_overlay_opens_no_place(engine: Asker, document: dict[str, Any], name: str, approvals: int) -> None:
     plain = engine.decide(document)
-    body = engine.decide(document, overlay="klinikum", approvals=approvals)
+    body = engine.decide(document, overlay=name, approvals=approvals)
     assert shown(body) <= shown(plain)
     assert all(plain.permits(place) for place in PLACES if body.permits(place))
-    assert {rule: places for rule, places in body.blocked if not rule.startswith("KLINIKUM-")} == dict(plain.blocked)
+    own = f"{name.upper()}-"
+    assert {rule: places for rule, places in body.blocked if not rule.startswith(own)} == dict(plain.blocked)
     assert body.valid_until_ns <= plain.valid_until_ns
+    said = {rule for rule in body.rules_evaluated if not rule.startswith(own)}
+    assert said == set(plain.rules_evaluated)
+    assert all(denial.reason for place in PLACES for denial in explain(body, place).denials)
+
+
+@bounded
+@given(document=documents(), name=st.sampled_from(NAMES))
+def test_an_overlay_relaxes_no_duty(engine: Asker, document: dict[str, Any], name: str) -> None:
+    plain = {duty.type: duty.value for duty in engine.decide(document).obligations}
+    body = engine.decide(document, overlay=name)
+    duties = {duty.type: duty.value for duty in body.obligations}
+    assert plain.keys() <= duties.keys()
+    assert recipients_max(body.obligations) <= recipients_max(engine.decide(document).obligations)
+    order = list(Isolation)
+    assert order.index(Isolation(duties["isolation_min"])) >= order.index(Isolation(plain["isolation_min"]))
+
+
+@bounded
+@given(document=documents(), name=st.sampled_from(NAMES), found=st.lists(runners(), min_size=1, max_size=4))
+def test_an_overlay_lets_no_runner_in(
+    engine: Asker, document: dict[str, Any], name: str, found: list[RunnerFacts]
+) -> None:
+    named = tuple(replace(runner, spiffe_id=f"{runner.spiffe_id}/{i}") for i, runner in enumerate(found))
+    assert engine.passing(document, named, overlay=name) <= engine.passing(document, named)
+
+
+def test_the_drawn_overlays_do_something_of_every_kind(engine: Asker) -> None:
+    kinds = {(row["stage"], row["effect"]) for found in DRAWN for row in found.rules.values()}
+    assert kinds == {("job", "deny"), ("job", "warn"), ("job", "oblige"), ("runner", "deny"), ("runner", "warn")}
+    plain, runner = engine.decide(hospital()), (runner_of("DE"),)
+    assert [name for name in NAMES if shown(engine.decide(hospital(), overlay=name)) < shown(plain)]
+    assert [name for name in NAMES if engine.decide(hospital(), overlay=name).obligations != plain.obligations]
+    assert engine.passing(hospital(), runner)
+    assert [name for name in NAMES if not engine.passing(hospital(), runner, overlay=name)]
+
+
+@pytest.mark.parametrize("rule", ["EU-GDPR-CHV", "ORG-ONLY", "KLINIKUM-GENETIC", "MINE2-R0"])
+def test_attack_an_overlay_with_an_id_that_is_not_its_own(rule: str) -> None:
+    Overlay.read("mine", colliding("mine", "MINE-R0"))
+    with pytest.raises(FieldInvalid, match="its rules start with its name"):
+        Overlay.read("mine", colliding("mine", rule))
+
+
+@pytest.mark.parametrize("name", ["org", "gdpr", "carnet", "ofac"])
+def test_attack_an_overlay_whose_name_begins_ids_of_ours(name: str) -> None:
+    Bundle.load().with_overlays([blocking("mine")])
+    with pytest.raises(FieldInvalid, match="a name of ours, or of a law"):
+        Bundle.load().with_overlays([blocking(name)])
 
 
 @bounded

@@ -198,7 +198,7 @@ def test_stage_2_permits_no_runner_in_a_place_that_stage_1_did_not(
     verdicts = engine.judge(document, tuple(found), now_ns)
     for runner, verdict in zip(found, verdicts, strict=True):
         assert verdict.permitted <= body.permits(runner.jurisdiction)
-        assert verdict.permitted <= (runner.evidence is not Evidence.SELF)
+        assert verdict.permitted <= (runner.evidence in {Evidence.OPERATOR, Evidence.AUDITED})
         assert verdict.permitted or any(reason.effect == "deny" for reason in verdict.reasons)
 
 

@@ -60,10 +60,10 @@ def test_an_exemption_that_was_used_is_told() -> None:
 
 
 def test_a_permission_says_where_and_under_which_duties() -> None:
-    lines = text_of(decision_lines(body_of(unverified_rows_used=["groups/EU"])))
+    lines = text_of(decision_lines(body_of(unverified_rows_used=["groups/EU"]), beside=("accelerators/H100",)))
     assert lines[0] == "PERMITTED in DE, FR"
     assert "duty    recipients_max 2, seen to by the client  (EU-GDPR-ART32)" in lines
-    assert "used    data that nobody has verified: groups/EU" in lines
+    assert "used    data that nobody has verified: accelerators/H100, groups/EU" in lines
     assert not [line for line in lines if "would be" in line or "were it not" in line]
     assert [line for line in lines if line.startswith("note    NLA-1")]
 

@@ -25,6 +25,7 @@ from carnet.core.decision import (
     narrow,
     parse_body,
     recipients_max,
+    unverified_rows,
 )
 from carnet.core.errors import FieldInvalid, PolicyDenied, StatementInvalid
 
@@ -123,6 +124,12 @@ def test_what_an_engine_says_when_nothing_is_defined_is_no_decision(data: bytes)
         ({"reasons": [{**REASON, "effect": "allow"}]}, "reasons[0].effect"),
         ({"reasons": [{**REASON, "parameters": {"a": {}}}]}, "reasons[0].parameters.a"),
         ({"reasons": [{**REASON, "more": 1}]}, "reasons[0].more"),
+        ({"reasons_elsewhere": [{**REASON, "more": 1}]}, "reasons_elsewhere[0].more"),
+        ({"reasons_elsewhere": [{**REASON, "effect": "warn"}]}, "reasons_elsewhere"),
+        ({"reasons_elsewhere": [{**REASON, "rule": "R2"}]}, "reasons_elsewhere"),
+        ({"reasons_elsewhere": [{**REASON, "jurisdictions": []}]}, "reasons_elsewhere"),
+        ({"reasons_elsewhere": [{**REASON, "jurisdictions": ["JP", "US"]}]}, "reasons_elsewhere"),
+        ({"reasons_elsewhere": REASON}, "reasons_elsewhere"),
     ],
 )
 def test_a_body_that_contradicts_itself_or_the_schema_is_refused(changes: dict[str, Any], field: str) -> None:
@@ -165,6 +172,19 @@ def test_exemptions_that_were_used_are_read_in_their_order() -> None:
     found = body(exemptions_used=[EXEMPTION, {"id": "E0", "rule": "R2", "expires_ns": 20_000}])
     assert [used.id for used in found.exemptions_used] == ["E1", "E0"]
     assert found.exemptions_used[0] == ExemptionUsed(id="E1", rule="R1", expires_ns=10_000)
+
+
+def test_the_reasons_of_places_that_nobody_asked_about_stand_apart_and_may_be_missing() -> None:
+    assert body().reasons_elsewhere == ()
+    found = body(reasons_elsewhere=[REASON])
+    assert found.reasons_elsewhere == found.reasons
+    assert body(reasons=[], reasons_elsewhere=[REASON]).reasons == ()
+
+
+def test_a_decision_names_the_unverified_rows_of_both_stages_once() -> None:
+    found = body(unverified_rows_used=["groups/EU", "a/b"])
+    assert unverified_rows(found, record(unverified_rows_used=("groups/EU", "x/y"))) == ("a/b", "groups/EU", "x/y")
+    assert unverified_rows(found, record()) == ("a/b", "groups/EU")
 
 
 def test_a_usable_body_permits_something_now_under_known_duties() -> None:

@@ -1,5 +1,7 @@
 """The judge: asks, signs, and only ever narrows."""
 
+from dataclasses import replace
+
 import pytest
 
 from carnet import statements
@@ -45,6 +47,20 @@ async def test_a_decision_is_signed_over_facts_body_and_short_list(parties: Part
     check_record(record, made.body, facts_digest=FACTS.digest, now_ns=parties.clock())
     assert {entry.jurisdiction for entry in record.shortlist if entry.permitted} == {"DE", "FR"}
     assert {match.offer.facts.jurisdiction for match in made.placement.matched} == {"DE", "FR"}
+
+
+async def test_the_signed_record_names_the_unverified_rows_of_all_runners_once(
+    parties: Parties, judge: Judge, policy: ScriptedPolicy
+) -> None:
+    key = parties.voice.signer.verifying_key()
+    offers = roster(parties).offers(now_ns=parties.clock())
+    plain = await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16))
+    assert statements.DECISION.open(plain.signed, key).unverified_rows_used == ()
+    policy.rows = {"DE": ("b/2", "a/1"), "FR": ("b/2",)}
+    made = await judge.prepare(FACTS, REQUESTER, offers, tenant_id=bytes(16))
+    assert statements.DECISION.open(made.signed, key).unverified_rows_used == ("a/1", "b/2")
+    cut = replace(made.record, unverified_rows_used=())
+    assert statements.DECISION.sign(cut, parties.voice.signer)[0].digest != made.record.digest, "they are signed"
 
 
 async def test_a_denial_is_signed_too_and_names_nobody(parties: Parties, judge: Judge, policy: ScriptedPolicy) -> None:

@@ -99,7 +99,7 @@ def test_a_job_counts_in_the_categories_of_its_classes_where_it_may_be_about_peo
 
 def test_the_territory_and_the_categories_are_those_of_the_rule() -> None:
     rego = Bundle.load().rules["carnet/dsp/dsp.rego"].decode()
-    assert "tables.settings.dsp_territory" in rego
+    assert "tables.groups.rows.DSP_US.members" in rego
     assert "tables.bulk.rows" in rego
 
 

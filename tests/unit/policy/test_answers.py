@@ -82,6 +82,7 @@ def test_verdicts_come_in_order_with_the_digest_of_the_card_that_was_judged() ->
     assert [verdict.permitted for verdict in found] == [True, False]
     assert [verdict.card_digest for verdict in found] == [runner.card_digest for runner in RUNNERS]
     assert [verdict.jurisdiction for verdict in found] == ["DE", "FR"]
+    assert [verdict.unverified_rows_used for verdict in found] == [("memberships/EAR_D5/CN",), ()]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,10 @@ def test_verdicts_come_in_order_with_the_digest_of_the_card_that_was_judged() ->
         ("verdicts/1/verdict", "permit"),
         ("verdicts/1/verdict", "maybe"),
         ("verdicts/0/valid_until_ns", NOW),
+        ("verdicts/0/unverified_rows_used", ["a/b", "a/b"]),
+        ("verdicts/0/unverified_rows_used", [f"a/{i}" for i in range(257)]),
+        ("verdicts/0/unverified_rows_used", "a/b"),
+        ("verdicts/0/unverified_rows_used", None),
         ("rules_evaluated", ["EU-GDPR-IMPORTER"]),
         ("revisions/rules", "sha256:" + "0" * 64),
     ],

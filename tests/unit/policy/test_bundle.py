@@ -70,6 +70,7 @@ def test_rows_that_were_not_verified_say_so_and_why() -> None:
         "accelerators",
         "adequacy",
         "bulk",
+        "cn_amounts",
         "codes",
         "ear_groups",
         "embargoes",
@@ -78,6 +79,19 @@ def test_rows_that_were_not_verified_say_so_and_why() -> None:
     ):
         for key, row in rows(table).items():
             assert row["status"] == "seen" or row["note"], (table, key)
+
+
+AMOUNT = re.compile(r"^[^#]*?(\b\d{3,}\b)", re.MULTILINE)
+COUNTRY = re.compile(r'^[^#]*?"([A-Z]{2})"', re.MULTILINE)
+
+
+def test_amounts_and_territories_of_china_and_the_dsp_stand_in_tables_and_not_in_rules() -> None:
+    assert AMOUNT.findall("heavy if records > 10000"), "the control"
+    assert COUNTRY.findall('territory := {"US"}'), "the control"
+    rules = {name: BUNDLE.rules[f"carnet/{name}/{name}.rego"].decode() for name in ("china", "dsp")}
+    assert {name: AMOUNT.findall(text) for name, text in rules.items()} == {"china": [], "dsp": []}
+    assert {name: COUNTRY.findall(text) for name, text in rules.items()} == {"china": ["CN"], "dsp": []}
+    assert set(rows("cn_amounts")["ordinary"]["classes"]) <= DATA_CLASSES
 
 
 def test_the_data_and_the_core_know_the_same_words() -> None:

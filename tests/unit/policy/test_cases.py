@@ -19,7 +19,8 @@ BUNDLE = Bundle.load()
 CASES = our_cases(BUNDLE)
 # research and design name these traps; each has cases of its own.
 TRAPS = {
-    "4e091-is-not-enforced", "brazil-day", "brazil-eea", "cambodia-left-126-1", "cambodia-left-d5",
+    "4e091-is-not-enforced", "attestation-without-a-time", "brazil-day", "brazil-eea",
+    "cambodia-left-126-1", "cambodia-left-d5",
     "crimea-has-no-country-code", "cyprus-suspended-from-year-to-year", "dsp-applies-to-encrypted-data",
     "eea-outside-the-customs-territory", "evidence-of-itself", "gb-adequacy-ends", "hong-kong-and-macau-are-china",
     "hong-kong-goes-as-china", "macau-stands-beside-d5", "new-caledonia-is-not-eu", "operator-parent-in-the-us",
@@ -30,6 +31,9 @@ ELSEWHERE = {
     "undefined is a refusal": "test_what_an_engine_says_when_nothing_is_defined_is_no_decision",
     "an unknown obligation is a refusal": "test_an_obligation_that_nobody_knows_makes_the_body_unusable",
     "a status older than its limit": "test_a_fresh_status_of_this_leaf_holds_for_an_hour",
+    "whoever asks for an exemption approves it": "test_whoever_asked_does_not_approve_whatever_their_roles",
+    "an overlay tries to allow": "test_an_overlay_opens_no_place",
+    "an overlay writes into a rule of the law": "test_attack_a_rule_that_is_not_the_overlays_own",
     "malformed JSON is refused before an engine": "test_facts_that_the_gateway_refuses_reach_no_engine",
 }
 

@@ -21,7 +21,7 @@ REASON = {
 DUTY = {"type": "recipients_max", "value": 2, "rule": "R", "citations": ["C"], "enforcer": "client"}
 
 
-def decided(found: DecisionBody) -> Decided:
+def decided(found: DecisionBody, *, runner_rows: tuple[str, ...] = ()) -> Decided:
     record = DecisionRecord(
         payload=b"record",
         id=bytes(range(16)),
@@ -34,6 +34,7 @@ def decided(found: DecisionBody) -> Decided:
         evaluated_ns=NOW,
         valid_until_ns=NOW + 1,
         shortlist=(),
+        unverified_rows_used=runner_rows,
     )
     query = query_of(hospital(image="sha256:" + "7" * 64, controller={"entity": "nobody.example"}))
     return Decided(query=query, body=found, record=record, stage="prepared", origin="gateway.test/log")
@@ -75,6 +76,15 @@ def test_what_only_carnet_knows_stands_apart() -> None:
         "exemptions_used": [],
         "record": decided(parse_body(body("DE"))).record.digest.hex(),
     }
+
+
+def test_an_event_names_the_unverified_rows_of_the_runners_too_and_cites_what_nobody_asked_about() -> None:
+    elsewhere = {**REASON, "citations": ["C-OFAC-CU"]}
+    rules = {"rules_evaluated": [REASON["rule"]], "blocked": {REASON["rule"]: REASON["jurisdictions"]}}
+    found = parse_body(body("DE", reasons_elsewhere=[elsewhere], unverified_rows_used=["groups/EU"], **rules))
+    said = json.loads(event_bytes(decided(found, runner_rows=("accelerators/H100", "groups/EU")), ()))["carnet"]
+    assert said["unverified_rows"] == ["accelerators/H100", "groups/EU"]
+    assert said["citations"] == ["C-OFAC-CU"]
 
 
 def test_nobody_who_asked_and_nothing_that_rules_do_not_read_is_in_it() -> None:

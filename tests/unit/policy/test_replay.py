@@ -102,6 +102,8 @@ async def test_every_field_that_differs_is_named_and_so_is_the_short_list() -> N
     assert other.differences == ("obligations", "permitted")
     refused = await replay(past(then), Says(answer=then, permits=False))
     assert refused.differences == ("shortlist",)
+    unsaid = replace(past(then), record=replace(past(then).record, unverified_rows_used=("accelerators/H100",)))
+    assert (await replay(unsaid, Says(answer=then))).differences == ("unverified_rows",)
     reordered = replace(then, payload=json.dumps(json.loads(then.payload), indent=1).encode())
     assert (await replay(past(then), Says(answer=reordered))).differences == ("bytes",)
 

@@ -104,7 +104,8 @@ explained["CARNET-NETWORK"] := {"message": "carnet.network_none", "parameters": 
 # title: A runner's place must be known from more than its own word
 # description: |
 #   Evidence `self` is the runner's own claim and counts as an unknown place, and so does a code that the data does not
-#   know. An unknown place is never permitted.
+#   know. An unknown place is never permitted. A measurement or an attestation is worth no more than its age, and the
+#   facts of a runner do not say it: until they do, `measured` and `attested` count as unknown too.
 # custom:
 #   id: CARNET-RUNNER-PLACE
 #   stage: runner
@@ -119,7 +120,7 @@ explained["CARNET-NETWORK"] := {"message": "carnet.network_none", "parameters": 
 #   status: in_force
 passed["CARNET-RUNNER-PLACE"] contains i if {
 	some i, runner in input.runners
-	runner.evidence in {"operator", "audited", "measured", "attested"}
+	runner.evidence in {"operator", "audited"}
 	places.known(runner.jurisdiction)
 	runner.country == places.country_of(runner.jurisdiction)
 }

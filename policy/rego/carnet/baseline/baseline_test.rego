@@ -56,6 +56,12 @@ test_a_place_on_the_runners_own_word_is_unknown if {
 	rules(object.union(fixtures.runner("FR"), {"evidence": "rumour"})) == {"CARNET-RUNNER-PLACE"}
 }
 
+test_an_attestation_without_a_time_may_be_older_than_any_limit if {
+	rules(object.union(fixtures.runner("FR"), {"evidence": "attested"})) == {"CARNET-RUNNER-PLACE"}
+	rules(object.union(fixtures.runner("FR"), {"evidence": "measured"})) == {"CARNET-RUNNER-PLACE"}
+	rules(object.union(fixtures.runner("FR"), {"evidence": "audited"})) == set()
+}
+
 test_a_runner_in_no_known_place_is_refused if {
 	"CARNET-RUNNER-PLACE" in rules(fixtures.runner("ZZ"))
 }

@@ -57,6 +57,13 @@ row_dates(rows) := {row.from_ns | some row in rows} | {row.until_ns | some row i
 # The rows of a table that nobody verified, as `table/row`.
 unverified(table, rows) := {concat("/", [table, key]) | some key, row in rows; row.status != "seen"}
 
+# The citations of these rules that nobody verified; one that is in no table is none that anybody did.
+unverified_citations(named) := {concat("/", ["citations", citation]) |
+	some id in named
+	some citation in tables.rules.rows[id].citations
+	not tables.citations.rows[citation].status == "seen"
+}
+
 # The earliest day after now among those that the evaluation looked at.
 valid_until(looked_at) := min({day | some day in looked_at; day > now} | {tables.settings.far_ns})
 

@@ -6,6 +6,7 @@
 # scope: package
 package carnet.china
 
+import data.carnet.catalogue
 import data.carnet.gdpr
 import data.carnet.links
 import data.carnet.places
@@ -21,8 +22,12 @@ important if "cn_important" in input.job.data.classes
 
 sensitive if {
 	some class in input.job.data.classes
-	not class in tables.settings.cn_ordinary
+	not class in tables.cn_amounts.rows.ordinary.classes
 }
+
+amounts := tables.cn_amounts.rows.sensitive if sensitive
+
+else := tables.cn_amounts.rows.ordinary
 
 records := input.job.data.records
 
@@ -43,23 +48,12 @@ heavy if important
 
 heavy if {
 	gdpr.personal
-	sensitive
-	records > 10000
-}
-
-heavy if {
-	gdpr.personal
-	records > 1000000
+	records > amounts.assessment_above
 }
 
 light if {
 	gdpr.personal
-	sensitive
-}
-
-light if {
-	gdpr.personal
-	records >= 100000
+	records >= amounts.contract_from
 }
 
 bases := {
@@ -112,4 +106,4 @@ explained["CN-PIPL-41"] := {"message": "china.authorities", "parameters": {}, "f
 
 dates := {day | exports; some day in links.mechanism_dates}
 
-rows := set()
+rows := {row | exports; gdpr.personal; some row in catalogue.unverified("cn_amounts", tables.cn_amounts.rows)}

@@ -2,6 +2,8 @@ package carnet.china_test
 
 import data.carnet.china
 import data.carnet.fixtures
+import data.carnet.main
+import data.carnet.tables
 
 chinese := {"/job/controller/country": "CN", "/job/data/origin_jurisdiction": "CN", "/job/data/subject_jurisdictions": ["CN"]}
 
@@ -60,3 +62,20 @@ test_foreign_authorities_are_a_warning if {
 }
 
 test_machine_data_is_free if blocked({"/job/data/classes": ["technical"], "/job/data/records": 2000000}) == set()
+
+test_the_amounts_are_those_of_the_table if {
+	rows := object.union(tables.cn_amounts.rows, {"ordinary": object.union(tables.cn_amounts.rows.ordinary, {"contract_from": 50})})
+	"DE" in blocked(ordinary(50)) with data.carnet.tables.cn_amounts.rows as rows
+	blocked(ordinary(49)) == set() with data.carnet.tables.cn_amounts.rows as rows
+}
+
+used(change) := {row | some row in body.unverified_rows_used} if {
+	body := main.body with input as fixtures.with_values(change)
+}
+
+test_amounts_that_nobody_verified_are_named_where_they_let_the_job_pass if {
+	"cn_amounts/ordinary" in used(object.union(chinese, ordinary(1)))
+	not "cn_amounts/sensitive" in used(object.union(chinese, ordinary(1)))
+	not "cn_amounts/ordinary" in used(ordinary(1))
+	not "cn_amounts/ordinary" in used(object.union(chinese, {"/job/data/classes": ["technical"]}))
+}

@@ -12,7 +12,7 @@ import data.carnet.links
 import data.carnet.places
 import data.carnet.tables
 
-territory := {place | some place in tables.settings.dsp_territory}
+territory := {place | some place in tables.groups.rows.DSP_US.members}
 
 concern := links.members("DSP_CONCERN")
 
@@ -113,4 +113,8 @@ explained["US-DSP-COVERED"] := {"message": "dsp.covered_person", "parameters": {
 
 dates := links.group_dates({"DSP_CONCERN"})
 
-rows := {row | bulk; some row in catalogue.unverified("bulk", {category: tables.bulk.rows[category] | some category in categories})}
+# A threshold that let a job pass decided as much as one that stopped it, and so did the territory.
+rows := {row | about_us; some row in catalogue.unverified("bulk", {category: tables.bulk.rows[category] | some category in categories})} | {row |
+	count(categories) > 0
+	some row in catalogue.unverified("groups", {"DSP_US": tables.groups.rows.DSP_US})
+}

@@ -102,3 +102,21 @@ test_the_decision_names_the_rows_that_nobody_verified if {
 	body := main.body with input as query(100001, {"/job/data/classes": ["identifiers"]})
 	"bulk/identifiers" in body.unverified_rows_used
 }
+
+test_a_threshold_that_nobody_verified_is_named_where_it_let_the_job_pass if {
+	"CN" in dsp.blocked["US-DSP-BULK"] with input as query(100001, {"/job/data/classes": ["personal"]})
+	passing := main.body with input as query(50000, {"/job/data/classes": ["personal"]})
+	not passing.blocked["US-DSP-BULK"]
+	"bulk/identifiers" in passing.unverified_rows_used
+	verified := main.body with input as query(50000, health)
+	not "bulk/identifiers" in verified.unverified_rows_used
+	elsewhere := main.body with input as fixtures.with_values({"/job/data/classes": ["personal"]})
+	not "bulk/identifiers" in elsewhere.unverified_rows_used
+}
+
+test_the_territory_is_named_where_the_data_has_a_category if {
+	elsewhere := main.body with input as fixtures.with_values({"/job/data/classes": ["health"]})
+	"groups/DSP_US" in elsewhere.unverified_rows_used
+	machine := main.body with input as fixtures.machine
+	not "groups/DSP_US" in machine.unverified_rows_used
+}

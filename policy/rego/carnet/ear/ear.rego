@@ -283,8 +283,7 @@ passed["US-EAR-RASA"] contains i if some i in unremarkable
 
 explained["US-EAR-RASA"] := {"message": "ear.remote", "parameters": {}, "fix": ["ear.fix.end_user"]}
 
-# Headquarters are asked about at every runner with an accelerator, whatever comes with the job.
-dates := links.group_dates({"EAR_D5", "EAR_D5HQ", "EAR_REVIEW"}) | {day |
+dates := {day | advanced; some day in links.group_dates(headquarters)} | {day |
 	concerned
 	some day in ((links.group_dates({"EAR_NO_LICENCE", "US_SOIL"}) | links.code_dates({"EAR_ADVANCED"})) | links.licence_dates)
 }
@@ -312,3 +311,22 @@ looked_up contains row if {
 concerned if technology.controlled != "no"
 
 concerned if applies
+
+# What the rules on headquarters look at: no more than the lists of countries where no end user is of one of them, and
+# nothing where a runner has no model.
+runner_rows(models) := (links.used(headquarters) | bounds) | {concat("", ["accelerators/", model]) |
+	headquartered
+	some model in models
+	tables.accelerators.rows[model].status != "seen"
+} if {
+	count(models) > 0
+} else := set()
+
+runner_dates(models) := links.group_dates(headquarters) if count(models) > 0
+
+else := set()
+
+headquarters := {"EAR_D5", "EAR_D5HQ", "EAR_REVIEW"}
+
+# The bounds of an advanced part, where one is measured against them.
+bounds := {row | headquartered; some row in catalogue.unverified("accelerator_bounds", tables.accelerator_bounds.rows)}

@@ -211,3 +211,21 @@ test_a_group_that_nobody_verified_is_named_where_it_was_used if {
 	other := main.body with input as fixtures.hospital
 	not "memberships/EAR_D5/CN" in other.unverified_rows_used
 }
+
+test_the_second_stage_names_the_rows_that_it_used_and_lives_until_they_change if {
+	named := verdict(["H100"], chinese).unverified_rows_used
+	{"accelerators/H100", "memberships/EAR_D5/CN"} - {row | some row in named} == set()
+	not "accelerators/T4" in named
+	free := verdict(["H100"], {}).unverified_rows_used
+	"memberships/EAR_D5/CN" in free
+	not "accelerators/H100" in free
+	not "memberships/EAR_D5/CN" in verdict([], chinese).unverified_rows_used
+}
+
+test_a_group_that_changes_ends_a_verdict_that_looked_at_it if {
+	rows := {"EAR_D5/CN": object.union(tables.memberships.rows["EAR_D5/CN"], {"until_ns": fixtures.now + 7})}
+	found := verdict(["H100"], {}) with data.carnet.tables.memberships.rows as object.union(tables.memberships.rows, rows)
+	found.valid_until_ns == fixtures.now + 7
+	other := verdict([], {}) with data.carnet.tables.memberships.rows as object.union(tables.memberships.rows, rows)
+	other.valid_until_ns > fixtures.now + 7
+}

@@ -7,7 +7,6 @@
 package carnet.gdpr
 
 import data.carnet.catalogue
-import data.carnet.constraints
 import data.carnet.exemptions
 import data.carnet.places
 import data.carnet.tables
@@ -38,9 +37,11 @@ special := false if every class in input.job.data.classes {
 }
 
 # The GDPR's territory: the EEA with the outermost regions, without the overseas countries and territories.
+groups := {name: tables.groups.rows[name] | some name in ["EU", "EEA_EFTA", "EU_OUTERMOST", "EU_ALAND"]}
+
 territory := {member |
-	some group in ["EU", "EEA_EFTA", "EU_OUTERMOST", "EU_ALAND"]
-	some member in tables.groups.rows[group].members
+	some group in groups
+	some member in group.members
 }
 
 outside(country) if {
@@ -125,18 +126,15 @@ explained["EU-GDPR-CHV"] := {
 
 fixes := array.concat(
 	[fix |
-		some fix, holds in {"gdpr.fix.certified_importer": us_asked, "gdpr.fix.mechanism_unusable": unusable}
+		some fix, holds in {"gdpr.fix.certified_importer": certifiable, "gdpr.fix.mechanism_unusable": unusable}
 		holds
 	],
 	["gdpr.fix.mechanism", "gdpr.fix.free_places"],
 )
 
-default us_asked := false
+default certifiable := false
 
-us_asked if {
-	some country in (certifying & restricted)
-	constraints.asked(country)
-}
+certifiable if count(certifying & restricted) > 0
 
 default unusable := false
 
@@ -308,6 +306,6 @@ dates := {day | applies; some day in catalogue.row_dates(tables.adequacy.rows)} 
 # Groups are looked at to find out whether the regime applies to personal data; adequacy only where it does.
 rows := {"classes" | tables.classes.status != "seen"} | (group_rows | adequacy_rows)
 
-group_rows := {row | personal; some row in catalogue.unverified("groups", tables.groups.rows)}
+group_rows := {row | personal; some row in catalogue.unverified("groups", groups)}
 
 adequacy_rows := {row | applies; some row in catalogue.unverified("adequacy", tables.adequacy.rows)}

@@ -252,3 +252,9 @@ test_a_rule_ends_with_its_last_day_to_the_nanosecond if {
 	still := catalogue.in_force with input as fixtures.hospital with data.carnet.tables.rules.rows as ending(fixtures.now + 1)
 	"EU-GDPR-CHV" in still
 }
+
+test_groups_of_other_laws_are_not_the_gdprs if {
+	found := gdpr.rows with input as fixtures.hospital
+	"groups/EU" in found
+	not "groups/DSP_US" in found
+}

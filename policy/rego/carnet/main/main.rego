@@ -155,6 +155,20 @@ denials := [catalogue.reason(id, "deny", deciding[id], explained[id]) |
 	deciding[id]
 ]
 
+# Rules that keep out none of the places that are asked about. A place that `only` leaves out may be asked about later:
+# then the decision has the words of these too, apart from those that decided. What `only` does is first in its way.
+elsewhere := {id: found |
+	some id, whole in blocked
+	not deciding[id]
+	found := {place | some place in whole; not shown_by_code(place)}
+	count(found) > 0
+}
+
+reasons_elsewhere := [catalogue.reason(id, "deny", elsewhere[id], explained[id]) |
+	some id in array.concat(["ORG-ONLY"], sort(object.keys(elsewhere) - {"ORG-ONLY"}))
+	elsewhere[id]
+]
+
 warnings := [catalogue.reason(id, "warn", shown(found), explained[id]) |
 	some id in sort(object.keys(evaluated_warnings))
 	id in catalogue.in_force
@@ -313,7 +327,10 @@ dates := union({
 
 valid_until_ns := catalogue.valid_until(dates)
 
-unverified_rows := union({
+# The rules without which the answer would be another: they block, warn or oblige, or an exemption lifted them.
+mattered := object.keys(blocked) | ({said.rule | some said in warnings} | ({duty.rule | some duty in duties} | {used[1] | some used in exemptions_used}))
+
+unverified_rows := catalogue.unverified_citations(mattered) | union({
 	baseline.rows,
 	china.rows,
 	constraints.rows,
@@ -351,7 +368,12 @@ exemptions_used := {[exemption.id, exemption.rule, exemption.expires_ns] |
 	opened(place)
 }
 
-body := {
+body := object.union(answer, {name: said | some name, said in {"reasons_elsewhere": reasons_elsewhere}; count(said) > 0}) if {
+	input.schema == "carnet.input/v1"
+	complete
+}
+
+answer := {
 	"schema": "carnet.decision/v1",
 	"verdict": verdict,
 	"permitted": sort(permitted),
@@ -364,7 +386,4 @@ body := {
 	"valid_until_ns": valid_until_ns,
 	"revisions": tables.revisions,
 	"disclaimer": tables.settings.disclaimer,
-} if {
-	input.schema == "carnet.input/v1"
-	complete
 }

@@ -111,3 +111,85 @@ test_duties_merge_to_the_least_and_to_the_greatest if {
 	main.weight({"type": "recipients_max", "value": 2}) > main.weight({"type": "recipients_max", "value": 3})
 	main.weight({"type": "network_none", "value": 1}) == 1
 }
+
+unverified(change) := rows if {
+	body := main.body with input as fixtures.with_values(change)
+	rows := {row | some row in body.unverified_rows_used}
+}
+
+test_a_citation_that_nobody_verified_is_named_where_its_rule_mattered if {
+	justice := {"/job/controller/country": "US", "/job/data/classes": ["criminal_justice"], "/job/data/subject_jurisdictions": ["US"]}
+	"citations/C-US-CJIS" in unverified(justice)
+	bank := {"/job/controller/sectors": ["bank"], "/job/constraints/only": ["FR"]}
+	warned := unverified(bank)
+	{"citations/C-EU-DORA-28", "citations/C-GDPR-32"} - warned == set()
+	{"citations/C-ORG-FACTS", "citations/C-US-CJIS"} & warned == set()
+	not "citations/C-EU-DORA-28" in unverified({})
+}
+
+test_a_citation_that_is_in_no_table_is_none_that_anybody_verified if {
+	catalogue.unverified_citations({"US-OFAC-EMB"}) == {"citations/C-GONE"} with data.carnet.tables.rules.rows["US-OFAC-EMB"].citations as ["C-GONE", "C-ORG-FACTS"]
+}
+
+test_an_exemption_rests_on_what_its_rule_cites if {
+	granted := {"id": "E", "rule": "EU-GDPR-CHV", "places": ["SG"], "classes": [], "purposes": [], "expires_ns": fixtures.now + 1}
+	whole := main.blocked["EU-GDPR-CHV"] with input as fixtures.hospital
+	query := {"/gateway/exemptions": [object.union(granted, {"places": sort(whole)})]}
+	body := main.body with input as fixtures.with_values(query)
+	not body.blocked["EU-GDPR-CHV"]
+	"citations/C-GDPR-44" in body.unverified_rows_used
+}
+
+verdict(change, runner) := answer.verdicts[0] if {
+	answer := runners.answer with input as fixtures.asked(fixtures.with_values(change), [object.union(fixtures.runner("DE"), runner)])
+}
+
+test_a_verdict_names_the_citations_of_the_rules_that_spoke_of_its_runner if {
+	french := {"/job/controller/country": "FR"}
+	refused := verdict(french, {})
+	"citations/C-FR-HDS" in refused.unverified_rows_used
+	passed := verdict(french, {"operator": object.union(fixtures.operator("DE", "DE"), {"certifications": ["HDS", "SECNUMCLOUD"]})})
+	passed.unverified_rows_used == []
+	warned := verdict({}, {"operator": fixtures.operator("DE", "US")})
+	warned.verdict == "permit"
+	"citations/C-CLOUD-ACT" in warned.unverified_rows_used
+}
+
+only_france := {"/job/constraints/only": ["FR"]}
+
+test_a_rule_that_blocks_only_where_only_does_not_ask_has_its_words_apart if {
+	body := main.body with input as fixtures.with_values(only_france)
+	body.verdict == "permit"
+	[said.rule | some said in body.reasons; said.effect == "deny"] == ["ORG-ONLY"]
+	apart := {said.rule: said | some said in body.reasons_elsewhere}
+	object.keys(apart) == {"EU-GDPR-CHV", "US-OFAC-EMB"}
+	every said in body.reasons_elsewhere {
+		said.effect == "deny"
+		count(said.citations) > 0
+		count(said.fix) > 0
+	}
+	{"SG", "US"} - {place | some place in apart["EU-GDPR-CHV"].jurisdictions} == set()
+	not "FR-974" in apart["EU-GDPR-CHV"].jurisdictions
+	not "ORG-ONLY" in object.keys(apart)
+}
+
+untold(only) := object.keys(body.blocked) - {said.rule | some said in array.concat(body.reasons, object.get(body, "reasons_elsewhere", []))} if {
+	body := main.body with input as fixtures.with_values({"/job/constraints/only": only})
+}
+
+test_every_rule_that_blocks_a_place_has_words_for_it if {
+	untold([]) == set()
+	untold(["FR", "SG"]) == set()
+	untold(["FR-974"]) == set()
+}
+
+test_what_only_does_is_first_in_the_way_elsewhere if {
+	body := main.body with input as fixtures.with_values({"/job/constraints/only": ["FR"], "/gateway/screening": "hit"})
+	[said.rule | some said in body.reasons; said.effect == "deny"] == ["CARNET-SCREENING"]
+	[said.rule | some said in body.reasons_elsewhere] == ["ORG-ONLY", "EU-GDPR-CHV", "US-OFAC-EMB"]
+}
+
+test_a_decision_without_only_has_no_words_apart if {
+	body := main.body with input as fixtures.hospital
+	not "reasons_elsewhere" in object.keys(body)
+}

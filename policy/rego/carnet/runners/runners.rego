@@ -94,6 +94,11 @@ reasons(i) := array.concat(
 	[reason(id, "warn", input.runners[i]) | some id in sort(warned(i))],
 )
 
+# What this stage looked at beside the rows that the decision names, and what the rules rest on that spoke of the runner.
+unverified_rows(i) := ear.runner_rows(input.runners[i].gpu_models) | catalogue.unverified_citations(denied_for(i) | warned(i))
+
+valid_until_ns(i) := catalogue.valid_until(main.dates | ear.runner_dates(input.runners[i].gpu_models))
+
 answer := {
 	"schema": "carnet.verdicts/v1",
 	"verdicts": [{
@@ -101,7 +106,8 @@ answer := {
 		"verdict": word(permitted(i)),
 		"obligations": main.obligations,
 		"reasons": reasons(i),
-		"valid_until_ns": main.valid_until_ns,
+		"unverified_rows_used": sort(unverified_rows(i)),
+		"valid_until_ns": valid_until_ns(i),
 	} |
 		some i, runner in input.runners
 	],

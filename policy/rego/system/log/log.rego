@@ -36,8 +36,10 @@ mask contains {"op": "upsert", "path": "/input/job/technology/licences", "value"
 	count(licences) > 0
 }
 
-mask contains {"op": "upsert", "path": "/result/reasons", "value": shown(input.result.reasons)} if {
-	counting(input.result.reasons)
+mask contains {"op": "upsert", "path": concat("", ["/result/", name]), "value": shown(said)} if {
+	some name, said in input.result
+	name in {"reasons", "reasons_elsewhere"}
+	counting(said)
 }
 
 mask contains {"op": "upsert", "path": "/result/verdicts", "value": verdicts} if {

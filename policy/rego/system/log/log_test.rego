@@ -63,6 +63,15 @@ test_counts_in_reasons_are_covered if {
 	not upserts(with_reason({"codes": ["x"]}))["/result/reasons"]
 }
 
+test_counts_in_reasons_elsewhere_are_covered_too if {
+	said := {"rule": "R", "parameters": {"sum": 9, "codes": ["x"]}}
+	result := {"reasons": [], "reasons_elsewhere": [said]}
+	upserts({"path": "p", "input": {}, "result": result}) == {"/result/reasons_elsewhere": [{
+		"rule": "R",
+		"parameters": {"sum": "masked", "codes": ["x"]},
+	}]}
+}
+
 test_counts_in_verdicts_are_covered if {
 	verdict := {"spiffe_id": "s", "reasons": [{"rule": "R", "parameters": {"sum": 9, "operator": "o"}}]}
 	plain := {"spiffe_id": "t", "reasons": [{"rule": "Q", "parameters": {"operator": "p"}}]}
