@@ -120,8 +120,8 @@ class Development:
         """SIGCONT a process."""
         self.processes.signal(name, signal.SIGCONT)
 
-    async def metric(self, name: str) -> float:
-        """A number that the gateway shows, summed over its labels; 0 where it does not."""
+    async def metric(self, name: str, label: str = "") -> float:
+        """A number that the gateway shows, summed over the labels that hold this text; 0 where it does not."""
         host, _, port = self.metrics.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
@@ -130,7 +130,7 @@ class Development:
         finally:
             writer.close()
         lines = (line for line in text.splitlines() if line.startswith((name + " ", name + "{", name + "_total")))
-        return sum(float(line.rpartition(" ")[2]) for line in lines)
+        return sum(float(line.rpartition(" ")[2]) for line in lines if label in line)
 
     async def _until(self, there: Callable[[], bool], what: str) -> None:
         async with self._deadline(what):

@@ -9,6 +9,7 @@ from pathlib import Path
 from carnet import proof
 from carnet.answers import Event
 from carnet.client import Client
+from carnet.context import load_context
 from carnet.core.errors import CarnetError
 from carnet.core.job import JobState
 from carnet.outbox import Work
@@ -16,18 +17,28 @@ from carnet.pins import load_pins
 from certs.system import Development, runner_name
 
 WAIT_SECONDS = 150
+RECEIVED = 'kind="receipt_arrived"'
+OF_CLIENTS = 'method="/carnet.v1.Jobs/'
 Line = Callable[[str, bool], None]
 MakeWork = Callable[[str], Work]
 
 
-async def runner_dies(line: Line, client: Client, system: Development, work: Work) -> None:
-    """4a: SIGKILL to the runner that works; the other one finishes, with no client online."""
-    name = await _submit(client, work)
-    place = await _running(client, system, name)
+async def runner_dies(line: Line, system: Development, work: Work) -> None:
+    """4a: SIGKILL to the runner that works; the other one finishes, while no client is there."""
+    received = await system.metric("carnet_job_events", RECEIVED)
+    async with Client(load_context(system.context)) as client:
+        name = await _submit(client, work)
+        place = await _running(client, system, name)
     await system.kill(runner_name(place))
-    line(f"the runner in {place} was killed while the job ran, and the client is offline", True)
-    outcome = await _ended(client, name)
-    receipt = (await client.result(name)).receipt.receipt
+    early = not await _more(system, "carnet_job_events", RECEIVED, received)
+    line(f"the runner in {place} was killed while the job ran", early)
+    calls = await system.metric("carnet_calls", OF_CLIENTS)
+    ended = await _until(lambda: _more(system, "carnet_job_events", RECEIVED, received))
+    silent = await system.metric("carnet_calls", OF_CLIENTS) == calls
+    line("its client is gone; another runner delivers, and until then no client calls the gateway", ended and silent)
+    async with Client(load_context(system.context)) as client:
+        outcome = await _ended(client, name)
+        receipt = (await client.result(name)).receipt.receipt
     line(f"the job {outcome}, on attempt {receipt.attempt}, in {receipt.jurisdiction}", receipt.jurisdiction != place)
     await system.start_runner(place)
     await system.attached(len(system.places))
@@ -113,6 +124,10 @@ async def _refused(system: Development, place: str, before: float) -> bool:
     """The gateway refused a delivery and recorded it, and the runner heard it."""
     heard = "lease lost" in (system.directory / "log" / f"{runner_name(place)}.log").read_text()
     return heard and await system.metric("carnet_refused_results") > before
+
+
+async def _more(system: Development, name: str, label: str, before: float) -> bool:
+    return await system.metric(name, label) > before
 
 
 async def _until(there: Callable[[], Coroutine[None, None, bool]]) -> bool:

@@ -9,6 +9,7 @@ import base64
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 piece_bytes = 16 * 1024 * 1024
 page_bytes = os.sysconf("SC_PAGE_SIZE")
@@ -97,11 +98,11 @@ def _present(entries: bytes) -> Iterator[tuple[int, int]]:
             begun = -1
 
 
-def _pieces(memory: "os.PathLike[str] | object", start: int, end: int) -> Iterator[bytes]:
+def _pieces(memory: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     for at in range(start, end, piece_bytes):
         try:
-            memory.seek(at)  # type: ignore[attr-defined]
-            data = memory.read(min(piece_bytes, end - at))  # type: ignore[attr-defined]
+            memory.seek(at)
+            data = memory.read(min(piece_bytes, end - at))
         except (OSError, ValueError):
             continue  # a mapping that went away, or that the kernel does not let anyone read
         if data:

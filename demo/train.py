@@ -12,16 +12,17 @@ import pathlib
 import sys
 
 RATE = 0.2
+Row = tuple[list[float], int]  # features, and a label that is 0 or 1
 
 
-def read(path):
+def read(path: str) -> list[Row]:
     with open(path, newline="") as file:
         rows = csv.reader(file)
         next(rows)
         return [([float(value) for value in row[:-1]], int(row[-1])) for row in rows]
 
 
-def standardise(train, test):
+def standardise(train: list[Row], test: list[Row]) -> tuple[list[Row], list[Row]]:
     columns = list(zip(*(features for features, _ in train)))
     means = [sum(column) / len(column) for column in columns]
     spreads = [
@@ -29,18 +30,18 @@ def standardise(train, test):
         for column, mean in zip(columns, means)
     ]
 
-    def scaled(rows):
+    def scaled(rows: list[Row]) -> list[Row]:
         return [([(v - m) / s for v, m, s in zip(features, means, spreads)], label) for features, label in rows]
 
     return scaled(train), scaled(test)
 
 
-def predict(weights, features):
+def predict(weights: list[float], features: list[float]) -> float:
     z = weights[0] + sum(w * x for w, x in zip(weights[1:], features))
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, z))))
 
 
-def train(rows, epochs):
+def train(rows: list[Row], epochs: int) -> list[float]:
     weights = [0.0] * (len(rows[0][0]) + 1)
     for epoch in range(epochs):
         gradient, loss = [0.0] * len(weights), 0.0
@@ -56,7 +57,7 @@ def train(rows, epochs):
     return weights
 
 
-def main():
+def main() -> None:
     rows = read("records.csv")
     test = rows[::5]
     training = [row for i, row in enumerate(rows) if i % 5]

@@ -1,13 +1,17 @@
 """A malicious gateway against a runner: real agent, real link, real TLS; one answer is a lie, and nothing is opened.
 
+Silence is a lie too: what was opened in time is stopped when the time that was given is over.
+
 Every lie is told with the gateway's own good keys wherever keys help. The control of each takes the named check away
 and shows that a cage is then started with what the gateway chose.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from carnet.core.envelope import HybridPrivateKey, HybridPublicKey, wrap_root
 from carnet.core.errors import CredentialInvalid, RecipientKeyExpired, StatementInvalid
 from carnet.core.job import Addendum, Recipient
 from carnet.core.lease import HeldLease
+from carnet.core.receipt import ExitClass
 from carnet.core.statement import Signer, VerifyingKey
 from carnet.v1 import runners_pb2, statements_pb2
 from carnet.wire import logged_to_proto, signed_to_proto
@@ -33,6 +38,7 @@ from sandbox.agent import Agent, offer_from
 from sandbox.epoch import EpochKeys
 from sandbox.link import Link
 from sandbox.offer import Memory, judge_offer
+from sandbox.outcome import Outcome, Stop
 from tests.fixtures.malicious_gateway import Held, MaliciousGateway, running, serving
 from tests.fixtures.parties import SECOND, SECRET, Cage, LogBook, Parties, facts, nothing, resigned, trusting
 
@@ -700,3 +706,101 @@ async def test_time_that_was_not_given_lets_nothing_be_opened(
     for place, name, loose in patches:
         monkeypatch.setattr(place, name, loose)
     assert await opened(tmp_path / "two", {"renewal": renewal}) == 1
+
+
+given_seconds = 1.5  # what renewal 1 leaves the runner, its margin taken off
+late_seconds_max = 2.0  # well inside of that margin: the gateway gives the job to nobody else before
+work_seconds = 4.0
+
+
+@dataclass(kw_only=True)
+class SlowCage(Cage):
+    """A job whose result is there soon, and that works on; stopped as an engine stops it. `stopped` says why, when."""
+
+    stopped: list[tuple[ExitClass, float]] = field(default_factory=list)
+
+    async def run(self, *arguments: Any, stop: Stop, **more: Any) -> Outcome:
+        """Work for four seconds, or until it is stopped."""
+        outcome = await super().run(*arguments, stop=stop, **more)
+        with contextlib.suppress(TimeoutError):
+            cause = await asyncio.wait_for(stop.wait(), work_seconds)
+            self.stopped.append((cause, time.monotonic()))
+            return replace(outcome, exit=cause, code=None)
+        return outcome
+
+
+class LatePayload(MaliciousGateway):
+    """A gateway that keeps the payload back until the time that it gave is over."""
+
+    async def FetchPayload(self, request: Any, context: Any) -> AsyncIterator[runners_pb2.FetchPayloadResponse]:  # noqa: N802
+        await asyncio.sleep(given_seconds + 0.5)
+        async for chunk in super().FetchPayload(request, context):
+            yield chunk
+
+
+@dataclass(kw_only=True)
+class Short:
+    """Answers renewal 1 with little time, and no later ask. `asked` is when each ask came, on the monotonic clock."""
+
+    parties: Parties
+    asked: list[float] = field(default_factory=list)
+
+    def __call__(self, honest: runners_pb2.AttachResponse) -> runners_pb2.AttachResponse | None:
+        self.asked.append(time.monotonic())
+        if len(self.asked) > 1:
+            return None
+        said = statements.RENEWAL.parse(honest.renewed.renewal.payload)
+        duration_ms = int((given_seconds + limits.lease_margin_seconds) * 1000)
+        signed = resigned(statements.RENEWAL, said, self.parties.voice.signer, duration_ms=duration_ms)
+        honest.renewed.renewal.CopyFrom(signed_to_proto(signed))
+        return honest
+
+
+async def left_alone(
+    parties: Parties, state: Path, cage: Cage, *, kind: type[MaliciousGateway] = MaliciousGateway
+) -> tuple[Held, list[float]]:
+    """A job that is offered, given little time once, and then hears nothing; when the runner asked for more."""
+    runner, short = parties.runners["FR"], Short(parties=parties)
+    async with (
+        serving(parties, {"renewal": short}, kind=kind) as double,
+        running(parties, runner, double.address, cage, state),
+    ):
+        held = double.take(parties.sealed("FR"))
+        await double.until_attached(runner)
+        await double.offer(held, runner)
+        await double.until(lambda: runner.name not in double.free and short.asked)
+        await double.until(lambda: runner.name in double.free)
+    assert (double.refused, double.ended) == ([], [])
+    return held, short.asked
+
+
+async def test_a_job_is_stopped_when_its_time_is_over_and_the_gateway_is_silent(
+    parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "lease_renew_seconds", 0.4)
+    cage = SlowCage()
+    held, asked = await left_alone(parties, tmp_path / "one", cage)
+    assert len(cage.opened) == 1
+    assert len(asked) > 2, "it asked again, and heard nothing"
+    ((cause, at),) = cage.stopped
+    assert cause is ExitClass.LEASE_LOST
+    assert given_seconds - 0.5 < at - asked[0] < given_seconds + late_seconds_max
+    assert (held.receipt, held.results, held.done.is_set()) == (None, {}, False)
+    # Control: a runner that never looks at its time works on, and delivers what it made.
+    monkeypatch.setattr(HeldLease, "live", lambda self, *, monotonic: True)
+    cage = SlowCage()
+    held, _ = await left_alone(parties, tmp_path / "two", cage)
+    assert (cage.stopped, held.done.is_set()) == ([], True)
+    assert held.results
+
+
+async def test_a_payload_that_comes_when_the_time_is_over_is_not_opened(
+    parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cage = Cage()
+    held, _ = await left_alone(parties, tmp_path / "one", cage, kind=LatePayload)
+    assert (cage.opened, held.done.is_set()) == ([], False)
+    # Control: without the look at the time it is opened.
+    monkeypatch.setattr(HeldLease, "live", lambda self, *, monotonic: True)
+    held, _ = await left_alone(parties, tmp_path / "two", cage, kind=LatePayload)
+    assert (len(cage.opened), held.done.is_set()) == (1, True)

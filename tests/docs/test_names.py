@@ -56,6 +56,14 @@ def bare_rows(text: str) -> Iterator[str]:
             yield f"{attack.strip()}: no test holds it"
 
 
+def headless(text: str) -> Iterator[str]:
+    """Rows that no table's head stands above: an empty line before them made them plain text."""
+    lines = ["", *re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE).splitlines(), ""]
+    for above, line, below in zip(lines, lines[1:], lines[2:], strict=False):
+        if line.startswith("|") and not above.startswith("|") and not re.fullmatch(r"\|(-+\|)+", below):
+            yield line
+
+
 def concepts() -> dict[str, str]:
     """The public classes of core, less errors, and less the events and effects, which docs/protocol.md has."""
     steps = {part.__name__ for union in (lifecycle.Event, lifecycle.Effect) for part in union.__args__}
@@ -67,6 +75,16 @@ def concepts() -> dict[str, str]:
             if own and name not in steps and not issubclass(value, Exception):
                 found[name] = path.name
     return found
+
+
+def test_every_row_of_a_page_is_in_a_table() -> None:
+    texts = {page.relative_to(ROOT).as_posix(): page.read_text("utf-8") for page in pages()}
+    assert {name: found for name, text in texts.items() if (found := list(headless(text)))} == {}
+    # Control: one empty line in a table is found.
+    cut = texts["docs/threat-model.md"].replace(
+        "\n| read decisions as an officer", "\n\n| read decisions as an officer"
+    )
+    assert [row[:16] for row in headless(cut)] == ["| read decisions"]
 
 
 def test_every_test_that_a_page_names_exists() -> None:

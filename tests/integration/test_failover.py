@@ -14,6 +14,8 @@ from tests.fixtures.system import SYSTEM, Seen, facts_of, follow, script, submit
 
 pytestmark = [*SYSTEM, pytest.mark.timeout(240)]
 
+EVENTS = "carnet_job_events_total"
+OF_CLIENTS = 'method="/carnet.v1.Jobs/'
 SLOW = "import time\nprint('up', flush=True)\ntime.sleep({})\nprint('done', flush=True)\nopen('out/r', 'w').write('x')"
 
 
@@ -82,22 +84,40 @@ async def test_a_runner_that_starts_again_loses_its_attempt_at_once_not_at_the_l
         assert seen.events[-1].state is JobState.SUCCEEDED
 
 
-async def test_the_job_of_a_killed_runner_is_finished_by_the_other_permitted_one(own: Own) -> None:
+async def happened(own: Own, kind: str, before: float) -> None:
+    """Wait until the gateway counts one more event of this kind than before. No client is asked."""
+
+    async def more() -> bool:
+        return await asyncio.to_thread(own.metric, EVENTS, f'kind="{kind}"') > before
+
+    await until(more, seconds=60)
+
+
+async def test_the_job_of_a_killed_runner_is_finished_by_the_other_permitted_one_with_no_client_there(own: Own) -> None:
+    lost, received = (own.metric(EVENTS, f'kind="{kind}"') for kind in ("attempt_lost", "receipt_arrived"))
     async with Client(own.context()) as client:
         name, seen, following = await started(client, own, 6)
         first = seen.events[-1].runner
-        place = own.place_of(first)
-        await asyncio.to_thread(own.kill, f"runner-{place}")
-        await following
-        assert [e.reason for e in seen.events if e.kind == "attempt_lost"] == ["LEASE_EXPIRED"]
-        assert (seen.events[-1].state, seen.events[-1].attempt) == (JobState.SUCCEEDED, 2)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    place = own.place_of(first)
+    await asyncio.to_thread(own.kill, f"runner-{place}")
+    await happened(own, "attempt_lost", lost)
+    calls = own.metric("carnet_calls_total", OF_CLIENTS)
+    await happened(own, "receipt_arrived", received)
+    assert own.metric("carnet_calls_total", OF_CLIENTS) == calls > 0, "until it had ended, no client called"
+    async with Client(own.context()) as client:
         outcome = await client.result(name)
-        assert outcome.receipt.receipt.spiffe_id != first
-        assert outcome.receipt.receipt.attempt == 2
-        left = own.containers()
-        assert left, "the control: a killed runner leaves its container"
-        await asyncio.to_thread(own.start_runner, place)
-        assert not own.containers(), "a runner that starts removes what its earlier life left"
+        seen = await follow(client, name, Seen())
+        assert own.metric("carnet_calls_total", OF_CLIENTS) > calls, "the control: a client that calls is counted"
+    assert [e.reason for e in seen.events if e.kind == "attempt_lost"] == ["LEASE_EXPIRED"]
+    assert (seen.events[-1].state, seen.events[-1].attempt) == (JobState.SUCCEEDED, 2)
+    assert outcome.receipt.receipt.spiffe_id != first
+    assert outcome.receipt.receipt.attempt == 2
+    left = own.containers()
+    assert left, "the control: a killed runner leaves its container"
+    await asyncio.to_thread(own.start_runner, place)
+    assert not own.containers(), "a runner that starts removes what its earlier life left"
 
 
 async def test_attack_a_runner_that_was_stopped_delivers_after_its_lease(own: Own) -> None:
