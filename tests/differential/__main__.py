@@ -8,12 +8,15 @@ mutation score under 0.95.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,7 +114,7 @@ def coverage(bundle: Bundle, opa: Path) -> Line:
     """OPA's own coverage of our rules by their tests, in percent."""
     with tempfile.TemporaryDirectory(prefix="carnet-proof-") as folder:
         bundle.write(Path(folder))
-        command = [opa, "test", "--coverage", home / "rego", Path(folder) / "data.json"]
+        command = [opa, "test", "--timeout", "60s", "--coverage", home / "rego", Path(folder) / "data.json"]
         said = subprocess.run([str(part) for part in command], capture_output=True, check=True, text=True).stdout
     files = json.loads(said)["files"]
     ours = {path: file for path, file in files.items() if not path.endswith("_test.rego")}
@@ -171,19 +174,16 @@ def mutation(bundle: Bundle, opa: Path) -> Line:
         (entry["path"], entry["line"], entry["change"]): entry["reason"]
         for entry in tomllib.loads(EQUIVALENT.read_text()).get("equivalent", [])
     }
-    killed, survivors, equivalent = 0, list[Mutant](), 0
-    trial = Trial(opa)
-    try:
-        for path, text in bundle.rules.items():
-            for mutant in mutants(path, text):
-                noticed = trial.noticed(mutant)
-                killed += noticed is True
-                equivalent += noticed is False and mutant.name(text) in known
-                if noticed is False and mutant.name(text) not in known:
-                    survivors.append(mutant)
-                    print(f"survived: {mutant.path}:{mutant.line} {mutant.change}", file=sys.stderr)
-    finally:
-        trial.close()
+    tried = [
+        (mutant, noticed, mutant.name(text) in known)
+        for (mutant, text), noticed in judged(bundle, opa)
+        if noticed is not None
+    ]
+    killed = sum(noticed for _, noticed, _ in tried)
+    equivalent = sum(not noticed and excused for _, noticed, excused in tried)
+    survivors = [mutant for mutant, noticed, excused in tried if not noticed and not excused]
+    for mutant in survivors:
+        print(f"survived: {mutant.path}:{mutant.line} {mutant.change}", file=sys.stderr)
     score = killed / (killed + len(survivors))
     return {
         "proof": "mutation",
@@ -194,6 +194,26 @@ def mutation(bundle: Bundle, opa: Path) -> Line:
         "score": round(score, 4),
         "holds": score >= SCORE_MIN,
     }
+
+
+def judged(bundle: Bundle, opa: Path) -> list[tuple[tuple[Mutant, bytes], bool | None]]:
+    """Every mutant with the policy that it is of, and whether it was noticed; as many at once as there are cores."""
+    every = [(mutant, text) for path, text in bundle.rules.items() for mutant in mutants(path, text)]
+    trials: queue.SimpleQueue[Trial] = queue.SimpleQueue()
+
+    def noticed(found: tuple[Mutant, bytes]) -> bool | None:
+        trial = trials.get()
+        try:
+            return trial.noticed(found[0])
+        finally:
+            trials.put(trial)
+
+    with contextlib.ExitStack() as stack:
+        workers = os.cpu_count() or 1
+        for _ in range(workers):
+            trials.put(stack.enter_context(contextlib.closing(Trial(opa))))
+        pool = stack.enter_context(ThreadPoolExecutor(workers))
+        return list(zip(every, pool.map(noticed, every), strict=True))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import data.carnet.runners
 import data.carnet.tables
 
 test_every_rule_that_may_decide_explains_itself_and_cites if {
+	explained := main.explained with input as fixtures.hospital
 	every id, row in tables.rules.rows {
-		main.explained[id] with input as fixtures.hospital
-		tables.messages.rows[main.explained[id].message] with input as fixtures.hospital
+		tables.messages.rows[explained[id].message]
 		every citation in row.citations {
 			tables.citations.rows[citation]
 		}
