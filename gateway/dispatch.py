@@ -321,6 +321,8 @@ class Dispatch:
         task = asyncio.create_task(self._guard(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before its first step never comes to what it was made for.
+        task.add_done_callback(lambda _: work.close())
 
     async def _guard(self, work: Coroutine[None, None, None]) -> None:
         try:

@@ -128,7 +128,7 @@ def test_a_place_on_the_runners_own_word_is_unknown(engine: Asker) -> None:
 def test_a_german_runner_of_an_american_parent_is_permitted_with_a_warning_or_forbidden_by_the_organisation(
     engine: Asker,
 ) -> None:
-    exposed = runner_of("DE", parent_country="US")
+    exposed = runner_of("DE", parent_country="US", certifications=("C5",))
     (found,) = engine.judge(hospital(), exposed)
     assert found.permitted
     assert [reason.rule for reason in found.reasons] == ["EXP-PARENT-ABROAD"]

@@ -132,3 +132,10 @@ test_surveillance_leaves_the_union_under_an_authorisation_only if {
 	"US" in found
 	not "FR" in found
 }
+
+test_arms_embargoes_are_named_where_the_use_makes_them_matter if {
+	military := dualuse.rows with input as fixtures.with_values({"/job/end_user/use": "military"})
+	"memberships/EU_ARMS_EMBARGO/RU" in military
+	civil := dualuse.rows with input as fixtures.with_values({"/job/end_user/use": "civil"})
+	not "memberships/EU_ARMS_EMBARGO/RU" in civil
+}
