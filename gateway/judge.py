@@ -10,6 +10,7 @@
 - Nothing is valid longer than the law dates that the evaluation looked at, nor than `decision_seconds_max`.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -136,12 +137,17 @@ class Judge:
         named = tuple(offer for offer in offers if offer.facts.spiffe_id in explain)
         if body.verdict is not Verdict.PERMIT:
             offers = named
-        short = shortlist(facts, body, offers, now_ns=query.now_ns, limit=limits.shortlist_max - len(named))
+        # Placement looks at every runner: with thousands of them it would hold up whoever waits for the loop.
+        short = await asyncio.to_thread(
+            shortlist, facts, body, offers, now_ns=query.now_ns, limit=limits.shortlist_max - len(named)
+        )
         asked = {offer.facts.spiffe_id: offer.facts for offer in (*(m.offer for m in short.matched), *named)}
         runners = tuple(asked.values())
         verdicts = await self._engine.judge(query, runners) if runners else ()
         self._expect(before)
-        placement = place(facts, body, offers, verdicts, now_ns=query.now_ns, limit=limits.recipients_max)
+        placement = await asyncio.to_thread(
+            place, facts, body, offers, verdicts, now_ns=query.now_ns, limit=limits.recipients_max
+        )
         record, signed = self._record(query, body, verdicts, tenant_id=tenant_id)
         return Judgement(
             query=query,

@@ -11,10 +11,12 @@ from carnet.core.decision import (
     Enforcer,
     Obligation,
     Revisions,
+    RunnerVerdict,
     Verdict,
     approvals_needed,
     check_submittable,
     parse_body,
+    unverified_rows_of,
 )
 from carnet.core.errors import ApprovalRequired, FieldInvalid, PolicyDenied
 from tests.unit.core.test_decision_mutants import DOCUMENT, encoded
@@ -93,3 +95,36 @@ def test_an_exemption_ends_at_the_first_nanosecond_or_later() -> None:
     with pytest.raises(FieldInvalid) as caught:
         parse_body(encoded(**exempt(0)))
     assert caught.value.metadata["field"].endswith("expires_ns")
+
+
+def verdict(*rows: str) -> RunnerVerdict:
+    return RunnerVerdict(
+        spiffe_id="spiffe://a.example/j/FR/runner/6f1c9f5e-0a34-4a57-9d1e-7f6d3a1b2c3d",
+        jurisdiction="FR",
+        card_digest=bytes(32),
+        permitted=True,
+        obligations=(),
+        reasons=(),
+        unverified_rows_used=rows,
+        valid_until_ns=1,
+    )
+
+
+def test_what_nobody_verified_is_named_once_and_in_order() -> None:
+    rows = [f"memberships/EAR_D5/{a}{b}" for a in "ZYXWVU" for b in "QPONML"]
+    verdicts = [verdict(*rows[:20]), verdict(*rows[10:])]
+    assert unverified_rows_of(verdicts) == tuple(sorted(rows))
+    assert unverified_rows_of([]) == ()
+
+
+@pytest.mark.parametrize(("count", "taken"), [(1024, True), (1025, False)])
+def test_reasons_of_other_places_are_1024_at_most(count: int, taken: bool) -> None:
+    reason = {"rule": "R1", "effect": "deny", "jurisdictions": ["US"], "citations": [], "message": "m"}
+    elsewhere = [{**reason, "parameters": {}, "fix": []} for _ in range(count)]
+    data = encoded(blocked={"R1": ["US"]}, reasons_elsewhere=elsewhere)
+    if taken:
+        assert len(parse_body(data).reasons_elsewhere) == count
+    else:
+        with pytest.raises(FieldInvalid) as caught:
+            parse_body(data)
+        assert caught.value.metadata["field"] == "reasons_elsewhere"
