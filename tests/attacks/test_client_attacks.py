@@ -545,10 +545,13 @@ async def test_a_name_that_is_nearly_one_is_refused(client: ClientDouble) -> Non
 
 
 async def test_a_cancel_that_comes_again_is_answered_and_changes_nothing(client: ClientDouble) -> None:
+    kept = client.gateway.left()["payloads files"]
     name, other = await accepted(client, await client.sealed()), await accepted(client, await client.sealed())
     first = pb.CancelJobRequest(name=name, request_id=str(uuid.uuid4()))
     assert (await client.call("CancelJob", first)).state == pb.Job.STATE_CANCELLED
     await client.call("CancelJob", pb.CancelJobRequest(name=other, request_id=str(uuid.uuid4())))
+    # Payloads go after the answer, in a task of their own.
+    await until(lambda: client.gateway.left()["payloads files"] == kept)
     before = client.gateway.left()
     assert (await client.call("CancelJob", first)).state == pb.Job.STATE_CANCELLED, "its answer may have been lost"
     for request_id, reason in ((str(uuid.uuid4()), "JOB_NOT_CANCELLABLE"), (first.request_id, "REQUEST_ID_REUSED")):
