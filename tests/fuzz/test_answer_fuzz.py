@@ -34,7 +34,8 @@ from tests.fixtures.twist import Change, Twist
 from tests.fuzz.methods import METHODS
 from tests.fuzz.shapes import messages, recipes
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+# One double and one runner's name for all: in one worker, in the order of this file.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900), pytest.mark.xdist_group("answers")]
 
 GARBAGE = b"\xff\xff\xff"
 memory_kib_max = 200 * 1024
