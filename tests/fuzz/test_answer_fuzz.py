@@ -219,6 +219,7 @@ async def runner_of(stage: Stage, cage: Cage) -> AsyncIterator[None]:
     """A real agent, attached. Leaving the block raises what ended it, if anything did."""
     party = stage.parties.runners["FR"]
     stage.double.free.discard(party.name)
+    stage.double.attached.pop(party.name, None)
     async with running(stage.parties, party, stage.double.address, cage, stage.home / str(next(stage.numbers))):
         await stage.double.until_attached(party)
         yield
