@@ -172,7 +172,7 @@ class Dispatch:
             self._spawn(self._claim(key), name="claim")
 
     async def _sweep(self) -> None:
-        self._roster.note(now_ns=self._parts.clock())
+        self._roster.note(now_ns=self._parts.clock(), clock=asyncio.get_running_loop().time())
         for job in self._lives.all():
             if job.life.state is State.QUEUED and job.key not in self._queued and job.key not in self._claiming:
                 self._requeue(job.key)
@@ -255,7 +255,7 @@ class Dispatch:
         return None
 
     def _absent(self, contender: Contender) -> bool:
-        return self._roster.absent(contender.spiffe_id, now_ns=self._parts.clock())
+        return self._roster.absent(contender.spiffe_id, clock=asyncio.get_running_loop().time())
 
     async def _offer(self, job: StoredJob, contender: Contender, presence: Presence) -> None:
         asked = self._law

@@ -22,7 +22,7 @@ from gateway.storage.records import JobKey
 
 sends_max = 256
 
-_ABSENT_NS = limits.recipient_absent_seconds * 10**9
+absent_seconds = float(limits.recipient_absent_seconds)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -72,25 +72,28 @@ class Roster:
 
     def __init__(self) -> None:
         self._present: dict[str, Presence] = {}
-        self._seen_ns: dict[str, int] = {}
-        self._since_ns: int | None = None
+        self._seen: dict[str, float] = {}
+        self._since: float | None = None
 
-    def note(self, *, now_ns: int) -> None:
-        """Remember who is here, with credentials that stand; to be called now and then."""
-        if self._since_ns is None:
-            self._since_ns = now_ns
-        here = {name: now_ns for name, presence in self._present.items() if presence.fresh(now_ns=now_ns)}
-        recent = {name: at for name, at in self._seen_ns.items() if now_ns - at <= _ABSENT_NS}
-        self._seen_ns = recent | here
+    def note(self, *, now_ns: int, clock: float) -> None:
+        """Remember who is here, with credentials that stand; to be called now and then.
 
-    def absent(self, spiffe_id: str, *, now_ns: int) -> bool:
+        `clock` is a monotonic one, in seconds: a machine that slept, or whose time was set, makes nobody absent.
+        """
+        if self._since is None:
+            self._since = clock
+        here = {name: clock for name, presence in self._present.items() if presence.fresh(now_ns=now_ns)}
+        recent = {name: at for name, at in self._seen.items() if clock - at <= absent_seconds}
+        self._seen = recent | here
+
+    def absent(self, spiffe_id: str, *, clock: float) -> bool:
         """Whether a runner was not here, or not with credentials that stand, for `limits.recipient_absent_seconds`.
 
         Nobody is absent for longer than this gateway listens: after a restart every runner has its time to come back.
         """
-        if self._since_ns is None:
+        if self._since is None:
             return False
-        return now_ns - self._seen_ns.get(spiffe_id, self._since_ns) > _ABSENT_NS
+        return clock - self._seen.get(spiffe_id, self._since) > absent_seconds
 
     def attach(self, presence: Presence) -> None:
         """Take a runner in; an older stream of the same runner is ended."""

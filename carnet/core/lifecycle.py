@@ -315,6 +315,7 @@ def _expire(job: Job, _: Event, __: int) -> Step:
 
 def _stop_for(cause: State, reason: str) -> "Rule":
     def rule(job: Job, _: Event, __: int) -> Step:
+        """Revoke the attempt; the job ends once its runner, or its lease, says so."""
         stopping = replace(job, state=State.CANCELLING, cause=cause, reason=reason)
         return stopping, (DropWraps(), Revoke(spiffe_id=job.runner, reason="CANCELLED"))
 

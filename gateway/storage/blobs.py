@@ -145,6 +145,11 @@ class BlobStore:
         make_folder(target.parent)
         try:
             folder.rename(target)
+        except FileNotFoundError:
+            # The job's own folder went meanwhile, with the last that was in it: once more, while there is what to name.
+            if not folder.exists():
+                raise
+            self.publish(folder, payload)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
@@ -286,7 +291,7 @@ def check_segments(segments: Sequence[Segment], objects: Sequence[SealedObject])
 
 def _delete(path: Path) -> None:
     remove_folder(path)
-    # The job's own folder goes with the last that was in it; nothing new comes for a job that has ended.
+    # The job's own folder goes with the last that was in it.
     with contextlib.suppress(OSError):
         path.parent.rmdir()
 

@@ -19,6 +19,7 @@ from carnet.core.errors import (
     StoreUnavailable,
 )
 from carnet.core.job import SealedObject
+from gateway.storage import blobs as storage
 from gateway.storage import segments
 from gateway.storage.blobs import BlobStore, Payload, Result
 from gateway.storage.records import JobKey
@@ -231,6 +232,24 @@ async def test_a_newer_stream_takes_the_results_over(blobs: BlobStore) -> None:
     other = await blobs.results(Result(key=KEY, attempt=2), bytes_max=3)
     with pytest.raises(QuotaExceeded):
         await other.write(Position(), b"abcd")
+
+
+async def test_a_payload_is_published_though_the_folder_of_its_job_goes_meanwhile(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, gone = storage.make_folder, 0
+
+    def made_and_gone(path: Path) -> None:
+        nonlocal gone
+        honest(path)
+        if gone < 2 and path.name == KEY.job_id.hex():
+            gone += 1
+            path.rmdir()
+
+    monkeypatch.setattr(storage, "make_folder", made_and_gone)
+    await put(blobs, PAYLOAD, [b"kept"])
+    assert gone == 2
+    assert await get(blobs, PAYLOAD, Position()) == b"kept"
 
 
 async def test_a_sweep_removes_what_no_job_has(blobs: BlobStore, tmp_path: Path) -> None:

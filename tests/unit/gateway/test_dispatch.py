@@ -234,14 +234,14 @@ async def test_a_recipient_that_stays_away_is_passed_over_and_the_client_can_add
     key = await found.accept(parties.sealed("FR"))
     await asyncio.sleep(1.5)
     assert (await found.row(key)).life.state is JobState.QUEUED, "control: it has minutes to come"
-    monkeypatch.setattr(roster, "_ABSENT_NS", 10**9)
+    monkeypatch.setattr(roster, "absent_seconds", 1.0)
     await until(lambda: state_of(found, key) is JobState.NEEDS_RECIPIENTS)
 
 
 async def test_a_recipient_that_its_operator_no_longer_vouches_for_is_passed_over(
     found: Broker, parties: Parties, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roster, "_ABSENT_NS", 10**9)
+    monkeypatch.setattr(roster, "absent_seconds", 1.0)
     presence = found.attach("FR")
     status = replace(presence.runner.status, expires_ns=parties.clock())
     presence.runner = replace(presence.runner, status=status)
@@ -253,7 +253,7 @@ async def test_a_recipient_that_its_operator_no_longer_vouches_for_is_passed_ove
 async def test_a_recipient_that_is_here_and_busy_is_waited_for(
     found: Broker, parties: Parties, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roster, "_ABSENT_NS", 10**9)
+    monkeypatch.setattr(roster, "absent_seconds", 1.0)
     presence = found.attach("FR")
     first = await found.accept(parties.sealed("FR"))
     await offered(found, presence)

@@ -111,21 +111,30 @@ def test_every_runner_is_offered_by_name(parties: Parties) -> None:
 def test_a_runner_is_absent_after_minutes_and_nobody_is_before_the_gateway_listened_for_as_long(
     parties: Parties,
 ) -> None:
-    roster, presence, bound = Roster(), presence_of(parties), limits.recipient_absent_seconds * 10**9
-    name, began = presence.runner.spiffe_id, parties.clock()
-    assert not roster.absent(name, now_ns=began + 10 * bound), "nobody looked yet"
-    roster.note(now_ns=began)
-    assert not roster.absent(name, now_ns=began + bound)
-    assert roster.absent(name, now_ns=began + bound + 1)
+    roster, presence, bound = Roster(), presence_of(parties), float(limits.recipient_absent_seconds)
+    name, now_ns = presence.runner.spiffe_id, parties.clock()
+    assert not roster.absent(name, clock=10 * bound), "nobody looked yet"
+    roster.note(now_ns=now_ns, clock=0.0)
+    assert not roster.absent(name, clock=bound)
+    assert roster.absent(name, clock=bound + 1)
     roster.attach(presence)
-    roster.note(now_ns=began + 5)
-    assert not roster.absent(name, now_ns=began + 5 + bound)
+    roster.note(now_ns=now_ns, clock=5.0)
+    assert not roster.absent(name, clock=5 + bound)
     roster.detach(presence)
-    roster.note(now_ns=began + 5 + bound)
-    assert not roster.absent(name, now_ns=began + 5 + bound)
-    roster.note(now_ns=began + 6 + bound)
-    assert roster.absent(name, now_ns=began + 6 + bound)
-    assert roster._seen_ns == {}, "what is long gone is not remembered"
+    roster.note(now_ns=now_ns, clock=5 + bound)
+    assert not roster.absent(name, clock=5 + bound)
+    roster.note(now_ns=now_ns, clock=6 + bound)
+    assert roster.absent(name, clock=6 + bound)
+    assert roster._seen == {}, "what is long gone is not remembered"
+
+
+def test_a_machine_whose_time_jumps_makes_nobody_absent(parties: Parties) -> None:
+    roster, presence = Roster(), presence_of(parties)
+    roster.attach(presence)
+    roster.note(now_ns=parties.clock(), clock=0.0)
+    roster.detach(presence)
+    roster.note(now_ns=parties.clock() + 3600 * 10**9, clock=1.0)
+    assert not roster.absent(presence.runner.spiffe_id, clock=1.0)
 
 
 def test_what_policy_hears_is_of_those_who_are_here_each_once(parties: Parties) -> None:
