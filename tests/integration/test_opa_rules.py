@@ -14,7 +14,8 @@ from policy.catalogue import catalogue
 from policy.profile import capabilities
 from tests.opa_support import opa_binary
 
-pytestmark = pytest.mark.opa
+# All rules with all their tests: a machine that is busy takes its time.
+pytestmark = [pytest.mark.opa, pytest.mark.timeout(330)]
 
 REGO = home / "rego"
 FORBIDDEN = {
@@ -33,7 +34,7 @@ FORBIDDEN = {
 
 def opa(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [str(opa_binary()), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, env={"HOME": "/"})
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env={"HOME": "/"})
 
 
 def profile(tmp_path: Path) -> Path:
