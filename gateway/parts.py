@@ -15,7 +15,6 @@ from typing import Self
 
 import structlog
 
-from carnet.core.decision import Reason
 from carnet.core.statement import Signer
 from carnet.pins import Pins, load_pins
 from carnet.tls import read_private_key
@@ -45,14 +44,13 @@ from gateway.storage.blobs import BlobStore
 from gateway.storage.bundles import BundleStore
 from gateway.storage.store import SqliteStore
 from gateway.storage.wraps import WrapKeys
-from gateway.words import Words
+from gateway.words import WordBook
 from policy.bundle import Bundle
 from policy.engine import PolicyEngine
 from policy.engines.cache import CachedPolicy
 from policy.engines.choice import chosen, find_opa
 from policy.engines.current import CurrentPolicy
 from policy.linting import find_regal
-from policy.rendering import Renderer, Sentence
 from policy.signing import PolicyKey
 
 _log = structlog.get_logger(__name__)
@@ -105,6 +103,7 @@ class Law:
     exemptions: Exemptions
     standing: Standing
     ledger: Ledger
+    words: WordBook
 
     @classmethod
     async def open(
@@ -147,15 +146,8 @@ class Law:
             exemptions=exemptions,
             standing=Standing(store, exemptions, overlay_of=composition.overlay_of, screens=screens),
             ledger=Ledger(store, policy.bundle, clock=clock),
+            words=WordBook(lambda: policy.bundle),
         )
-
-    def words(self, language: str) -> Words:
-        """What rules say, in this language."""
-        return Words(self.policy.bundle, language=language)
-
-    def in_words(self, reason: Reason) -> Sentence:
-        """A reason as the live policy's catalogue says it."""
-        return Renderer(bundle=self.policy.bundle, language="en").reason(reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,7 +83,7 @@ def _preparing(parts: Parts) -> preparing.Preparing:
             shadow=parts.law.shadow,
             metrics=parts.metrics,
             decisions=parts.decisions,
-            words=parts.law.words,
+            words=parts.law.words.of,
             clock=parts.clock,
         )
     )
@@ -103,7 +103,7 @@ def _intake(parts: Parts) -> intake.Intake:
             roster=parts.roster,
             pins=parts.pins,
             key_sets=parts.kept.key_sets,
-            render=lambda reason: parts.law.in_words(reason).text,
+            render=lambda reason: parts.law.words.of("").denial(reason.rule, reason).text,
             adopt=parts.dispatch.adopt,
             knows=lambda key: parts.lives.find(key) is not None,
             clock=parts.clock,

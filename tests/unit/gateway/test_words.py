@@ -1,10 +1,12 @@
 """Words of rules: of the reason that decided, in the language asked for, and of the rule itself where there is none."""
 
+from dataclasses import replace
+
 import pytest
 
 from carnet.core.decision import DecisionBody, parse_body
 from carnet.core.errors import FieldInvalid
-from gateway.words import Words
+from gateway.words import WordBook, Words
 from policy.bundle import Bundle
 from tests.fixtures.parties import body
 
@@ -64,3 +66,13 @@ def test_a_rule_that_the_bundle_has_no_more_is_told_by_its_id() -> None:
 def test_what_is_no_place_is_refused() -> None:
     with pytest.raises(FieldInvalid):
         Words(BUNDLE, language="en").denials(decided(), ("Singapore",))
+
+
+def test_words_are_made_once_for_a_bundle_and_anew_for_the_next() -> None:
+    live = [BUNDLE]
+    book = WordBook(lambda: live[0])
+    first = book.of("fr")
+    assert book.of("fr") is first
+    assert book.of("en") is not first
+    live[0] = replace(BUNDLE)
+    assert book.of("fr") is not first
