@@ -2,9 +2,12 @@
 
 - No deadline: a machine that is busy would fail examples that are right.
 - Tests that need the container engine run in one worker, one after the other: they count its containers.
+- A shell that runs us in the background has us ignore interrupts, and every command that a test starts and interrupts
+  would inherit that.
 """
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -12,6 +15,9 @@ from hypothesis import settings
 from tests.fixtures.system import carnet_dev, client
 
 __all__ = ["carnet_dev", "client"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "carnet", deadline=None, max_examples=1000 if os.environ.get("CARNET_FULL") else 100, print_blob=True

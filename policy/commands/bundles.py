@@ -103,7 +103,7 @@ def run_tests(
     cases: bool = False,
     engine: EngineName = EngineName.AUTO,
 ) -> None:
-    """Run Rego tests with a real OPA, over our rules and the data that the gateway gives an engine; or officers' cases.
+    """Run Rego tests with a real OPA, over our rules and the data that engines get; or officers' cases.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 - `auto` takes an OPA server by URL, else an OPA binary (`CARNET_OPA`, else `opa` on the path), else the embedded one.
 - Another bundle gets another engine of the same kind. A server by URL gets bundles by itself: the gateway offers them,
   and waits until the server answers from the one that is asked for.
+- OPA's HTTP client is loaded where an OPA is asked: most commands of an officer ask none, and need not wait for it.
 
     engine = await opened(EngineName.AUTO, bundle=Bundle.load())
     policy = await CurrentPolicy.open(chosen(EngineName.AUTO), bundle=bundle, publish=publish)
@@ -13,16 +14,18 @@ import os
 import shutil
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
 from policy import gate
 from policy.bundle import Bundle
 from policy.engine import PolicyEngine
-from policy.engines.child import SupervisedOpa
 from policy.engines.current import Starter
 from policy.engines.embedded import EmbeddedEngine
-from policy.engines.opa import Endpoint, OpaServer
+
+if TYPE_CHECKING:
+    from policy.engines.child import SupervisedOpa
+    from policy.engines.opa import Endpoint, OpaServer
 
 follow_seconds_max: Final = 60.0
 poll_seconds: Final = 0.05
@@ -45,16 +48,20 @@ def find_opa() -> Path | None:
 class ServerByUrl:
     """A `Starter` for an OPA that others run. It may come up later than we do, and follows what is published."""
 
-    def __init__(self, endpoint: Endpoint, *, follow_seconds: float = follow_seconds_max) -> None:
+    def __init__(self, endpoint: "Endpoint", *, follow_seconds: float = follow_seconds_max) -> None:
         self._endpoint = endpoint
         self._follow_seconds = follow_seconds
 
     async def first(self, bundle: Bundle) -> PolicyEngine:
         """The server as it is: until it runs this bundle, every question is `PolicyEngineUnavailable`."""
+        from policy.engines.opa import OpaServer
+
         return OpaServer(endpoint=self._endpoint, bundle=bundle)
 
     async def another(self, bundle: Bundle) -> PolicyEngine:
         """The server, once it runs this bundle. Raises `PolicyEngineUnavailable` where it does not come to that."""
+        from policy.engines.opa import OpaServer
+
         try:
             await asyncio.to_thread(gate.check, bundle.rules)
         except FieldInvalid as error:
@@ -72,7 +79,7 @@ class ServerByUrl:
         return server
 
 
-async def _followed(server: OpaServer) -> None:
+async def _followed(server: "OpaServer") -> None:
     while True:
         if await server.is_serving():
             return
@@ -87,7 +94,7 @@ class OwnEngine:
 
     async def first(self, bundle: Bundle) -> PolicyEngine:
         """An engine that serves this bundle. Raises `PolicyEngineUnavailable`."""
-        engine = SupervisedOpa(binary=self._binary, bundle=bundle) if self._binary else EmbeddedEngine(bundle=bundle)
+        engine = _child(self._binary, bundle) if self._binary else EmbeddedEngine(bundle=bundle)
         try:
             await engine.start()
         except (PolicyEngineUnavailable, asyncio.CancelledError):
@@ -100,9 +107,17 @@ class OwnEngine:
         return await self.first(bundle)
 
 
+def _child(binary: Path, bundle: Bundle) -> "SupervisedOpa":
+    from policy.engines.child import SupervisedOpa
+
+    return SupervisedOpa(binary=binary, bundle=bundle)
+
+
 def chosen(name: EngineName, *, url: str | None = None, binary: Path | None = None) -> Starter:
     """The kind of engine, from now on. Raises `PolicyEngineUnavailable` where there is none of the kind asked for."""
     if name is not EngineName.EMBEDDED and url is not None:
+        from policy.engines.opa import Endpoint
+
         return ServerByUrl(Endpoint.of(url))
     found = None if name is EngineName.EMBEDDED else binary or find_opa()
     if found is None and name is EngineName.OPA:

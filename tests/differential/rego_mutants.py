@@ -20,6 +20,9 @@ from policy.bundle import Bundle, home
 
 seconds_max: Final = 300.0
 
+# How `opa test` ends where what it was given does not compile, and where a test fails.
+_BROKEN, _FAILED = 1, 2
+
 _FLIPPED: Final = {"Eq": "!=", "Ne": "==", "Lt": "<=", "Le": "<", "Gt": ">=", "Ge": ">"}
 _SET: Final = {"Union": "&", "Intersection": "|"}
 
@@ -72,27 +75,20 @@ class Trial:
         before = place.read_bytes()
         place.write_bytes(mutant.text)
         try:
-            if self._run("check", self._rego) != 0:
-                return None
             package = "data." + ".".join(Path(mutant.path).parent.parts)
-            return self._fails("--run", package) or self._fails()
+            ended = self._run("--run", package) or self._run()
+            return None if ended == _BROKEN else ended != 0
         finally:
             place.write_bytes(before)
 
-    def _fails(self, *arguments: str) -> bool:
+    def _run(self, *arguments: str) -> int:
         # OPA's own limit, five seconds a test, would be a mistake noticed by nobody but a busy machine.
-        return self._run("test", self._rego, self._data, "--timeout", f"{seconds_max:.0f}s", *arguments) != 0
-
-    @property
-    def _data(self) -> Path:
-        return Path(self._home.name) / "data.json"
-
-    def _run(self, verb: str, *arguments: object) -> int:
-        command = [self._opa, verb, *map(str, arguments)]
+        limit = ("--timeout", f"{seconds_max:.0f}s")
+        command = [self._opa, "test", self._rego, Path(self._home.name) / "data.json", *limit, *arguments]
         try:
             return subprocess.run(command, capture_output=True, check=False, timeout=seconds_max).returncode
         except subprocess.TimeoutExpired:
-            return 1
+            return _FAILED
 
 
 Edit = tuple[int, int, bytes, str]

@@ -11,13 +11,11 @@ import pytest
 from policy.bundle import Bundle
 from policy.cases import Kind
 from tests.differential import __main__ as proof
-from tests.differential import conformance, questions
+from tests.differential import conformance
 from tests.differential.conformance import Outcome
 from tests.opa_support import opa_binary
 
 BUNDLE = Bundle.load()
-# Half of the questions are asked with the example's overlay.
-ASKED = questions.BUNDLE
 GOOD = Outcome(passed=tuple(str(i) for i in range(conformance.passed_min)), skipped={"a": "x"}, failed=(), stale=())
 
 
@@ -45,6 +43,24 @@ def test_a_conformance_case_that_fails_or_one_skip_too_many_breaks_the_bound(
     line = proof.conforms(Path("nowhere"))
     assert line["holds"] is holds
     assert line["skipped"] == change.get("skipped", GOOD.skipped), "with its reason"
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "holds"),
+    [
+        ([(10_000, []), (1, [])], 20_000, True),
+        ([(10_000, []), (1, ["one"])], 20_000, False),
+        ([(10_000, []), (1, [])], 19_999, False),
+        ([(0, [])], 20_000, False),
+        ([(20_000, [])], 20_000, False),
+    ],
+)
+def test_one_disagreement_or_answers_that_are_all_of_a_kind_break_the_bound(
+    found: list[tuple[int, list[str]]], asked: int, holds: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = proof.agreed(found, asked=asked)
+    assert line["holds"] is holds
+    assert len(capsys.readouterr().err.split()) == line["disagreements"] == sum(len(texts) for _, texts in found)
 
 
 @pytest.mark.opa
@@ -78,9 +94,9 @@ class TestWithBothEngines:
         assert line["missing"]
 
     def test_fewer_questions_than_the_bound_break_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert not proof.agreement(ASKED, opa_binary(), 40)["holds"]
+        assert not proof.agreement(opa_binary(), 40)["holds"]
         monkeypatch.setattr(proof, "CASES_MIN", 40)
-        line = proof.agreement(ASKED, opa_binary(), 40)
+        line = proof.agreement(opa_binary(), 40)
         assert line["holds"]
         assert line["disagreements"] == 0
         assert line["cases"] == 40

@@ -7,6 +7,7 @@ nothing and close nothing.
 """
 
 import asyncio
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -31,7 +32,9 @@ from tests.property.test_policy_laws import PLACES, documents, runners
 pytestmark = pytest.mark.opa
 
 bounded = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=500 if os.environ.get("CARNET_FULL") else 25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 DRAWN = drawn(seed=1, count=6)

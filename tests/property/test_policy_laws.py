@@ -6,6 +6,7 @@ stage 2 never permits what stage 1 did not; nothing changes before `valid_until_
 
 import asyncio
 import copy
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,9 @@ from tests.opa_support import DAY, GB_ENDS, NOW, OPERATOR, hospital, opa_binary,
 pytestmark = pytest.mark.opa
 
 bounded = settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=500 if os.environ.get("CARNET_FULL") else 30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 COUNTRIES = ["DE", "FR", "NO", "IS", "CH", "GB", "US", "IN", "BR", "JP", "CU", "UA", "RE", "NC", "SG"]

@@ -46,6 +46,7 @@ test_there_is_never_a_network if {
 		body := main.body with input as query
 		some duty in body.obligations
 		duty.type == "network_none"
+		duty.value == 1
 		duty.enforcer == "runner"
 	}
 }

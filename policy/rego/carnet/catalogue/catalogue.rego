@@ -34,11 +34,11 @@ holds(row) if {
 	not ended(row.until_ns)
 }
 
-ids(stage, effect) := {id |
-	some id, row in rules
-	row.stage == stage
-	row.effect == effect
-	id in in_force
+# The rules in force of a stage, of these effects.
+ids(stage, effects) := {id |
+	some id in in_force
+	rules[id].stage == stage
+	rules[id].effect in effects
 }
 
 dates contains row.effective_from_ns if {

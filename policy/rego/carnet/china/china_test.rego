@@ -20,6 +20,13 @@ test_a_german_job_is_no_business_of_china if {
 	found == set()
 	none := china.warned["CN-PIPL-41"] with input as fixtures.hospital
 	none == set()
+	many := china.blocked["CN-CAC-EXPORT"] with input as fixtures.with_values({"/job/data/records": 10001})
+	many == set()
+}
+
+test_the_days_are_those_of_the_mechanisms_where_data_leaves_china if {
+	china.dates == {fixtures.now + 1} with input as fixtures.with_values(object.union(chinese, basis("CN_CONTRACT", {})))
+	china.dates == set() with input as fixtures.with_values(basis("CN_CONTRACT", {}))
 }
 
 test_ordinary_data_is_exempt_below_a_hundred_thousand if {
@@ -29,6 +36,7 @@ test_ordinary_data_is_exempt_below_a_hundred_thousand if {
 }
 
 test_a_contract_serves_up_to_a_million if {
+	not "DE" in blocked(object.union(ordinary(1000000), basis("CN_ASSESSMENT", {})))
 	not "DE" in blocked(object.union(ordinary(1000000), basis("CN_CONTRACT", {})))
 	"DE" in blocked(object.union(ordinary(1000001), basis("CN_CONTRACT", {})))
 	not "DE" in blocked(object.union(ordinary(1000001), basis("CN_ASSESSMENT", {})))

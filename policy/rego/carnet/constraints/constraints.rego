@@ -13,13 +13,19 @@ only := {place | some place in input.job.constraints.only}
 
 never := {place | some place in input.job.constraints.never}
 
-unasked := {place | some place in places.universe; not asked(place)}
+limited if count(only) > 0
 
-asked(_) if count(only) == 0
+# Whether `only`, where it names any place, leaves this one out.
+left_out(place) if {
+	not place in only
+	not places.country_of(place) in only
+}
 
-asked(place) if place in only
-
-asked(place) if places.country_of(place) in only
+unasked := {place |
+	limited
+	some place in places.universe
+	left_out(place)
+}
 
 # METADATA
 # title: Only the places that the organisation named
@@ -122,7 +128,6 @@ passed["ORG-NEVER-REGION"] contains i if {
 
 # A bare country of which `never` forbids a part. Parts with a country code of their own are told apart by it.
 hidden(place) if {
-	not places.is_region(place)
 	some region in never
 	places.is_region(region)
 	places.country_of(region) == place

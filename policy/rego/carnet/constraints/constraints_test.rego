@@ -76,6 +76,12 @@ test_only_france_does_not_let_in_reunion_under_a_french_code if {
 	rules(limits(["FR-974"], []), fixtures.runner("FR-974")) == set()
 }
 
+test_a_forbidden_country_is_not_a_region_that_a_runner_hides if {
+	rules(limits([], ["US"]), fixtures.runner("US")) == {"ORG-NEVER"}
+	found := constraints.blocked["ORG-NEVER"] with input as limits([], ["UA-14"])
+	found == {"UA-14"}
+}
+
 test_hong_kong_is_not_china_unless_named if {
 	"HK" in permitted([], ["CN"])
 	not "HK" in permitted([], ["CN", "HK"])

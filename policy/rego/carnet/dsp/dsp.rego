@@ -35,9 +35,7 @@ about_us if {
 	links.subject_in(territory)
 }
 
-sent(category) := object.get(input.gateway.volumes, category, 0) + input.job.data.records
-
-# Data of more than one category together has the lowest of their thresholds.
+# Data of more than one category together has the lowest of their thresholds, data of one its own.
 lowest := min({tables.bulk.rows[category].threshold | some category in categories})
 
 together := sum([object.get(input.gateway.volumes, category, 0) | some category in categories]) + input.job.data.records
@@ -46,13 +44,6 @@ default bulk := false
 
 bulk if {
 	about_us
-	some category in categories
-	sent(category) > tables.bulk.rows[category].threshold
-}
-
-bulk if {
-	about_us
-	count(categories) > 1
 	together > lowest
 }
 

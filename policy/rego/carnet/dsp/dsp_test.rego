@@ -18,6 +18,11 @@ test_data_of_nobody_in_the_us_is_free if {
 	found == set()
 }
 
+test_data_of_no_category_is_about_nobody if {
+	not dsp.about_us with input as fixtures.machine
+	dsp.about_us with input as query(1, {})
+}
+
 health := {"/job/data/classes": ["health"]}
 
 test_health_data_has_a_bound_of_ten_thousand if {

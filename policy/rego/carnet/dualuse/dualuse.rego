@@ -24,16 +24,12 @@ technology := input.job.technology
 
 listed := {code | some code in technology.eu_codes}
 
-# Controlled, or not known to be free, under no code of Annex I that the facts give. A code of the US says that there is
+# Controlled, or not known to be free, whether or not the facts give a code of Annex I. A code of the US says that there is
 # something to control and not what Annex I calls it; EAR99 alone says that there is nothing.
-unlisted if {
-	technology.controlled == "unknown"
-	count(listed) == 0
-}
+doubted if technology.controlled == "unknown"
 
-unlisted if {
+doubted if {
 	technology.controlled == "yes"
-	count(listed) == 0
 	not free
 }
 
@@ -53,7 +49,7 @@ applies if {
 
 applies if {
 	exports
-	unlisted
+	doubted
 }
 
 annex_iv := links.codes("EU_ANNEX_IV")

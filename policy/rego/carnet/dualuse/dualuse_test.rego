@@ -23,6 +23,11 @@ test_a_listed_item_stays_in_the_union_or_goes_under_eu001 if {
 	{"IN", "CN", "SG", "NC"} - found == set()
 }
 
+test_a_code_of_annex_i_counts_whatever_else_is_said_of_the_item if {
+	"IN" in listed(item({"/job/technology/controlled": "no"}))
+	"IN" in listed(item({"/job/technology/eccns": ["EAR99"]}))
+}
+
 eea_only := {"NO", "IS", "LI"}
 
 test_the_eea_beyond_the_union_is_outside_the_customs_territory if {
@@ -105,6 +110,7 @@ test_a_licence_opens_its_country_until_it_ends if {
 	not "IN" in listed(item({"/job/technology/licences": [licence]}))
 	"IN" in listed(item({"/job/technology/licences": [object.union(licence, {"expires_ns": fixtures.now})]}))
 	"IN" in listed(item({"/job/technology/licences": [object.union(licence, {"authority": "BIS"})]}))
+	not "IN" in listed(item({"/job/technology/licences": [object.union(licence, {"authority": "EU"})]}))
 }
 
 test_outside_the_union_the_regulation_does_not_apply if {
@@ -138,4 +144,47 @@ test_arms_embargoes_are_named_where_the_use_makes_them_matter if {
 	"memberships/EU_ARMS_EMBARGO/RU" in military
 	civil := dualuse.rows with input as fixtures.with_values({"/job/end_user/use": "civil"})
 	not "memberships/EU_ARMS_EMBARGO/RU" in civil
+}
+
+abroad(use) := fixtures.with_values({
+	"/job/controller/country": "US",
+	"/job/data/origin_jurisdiction": "US",
+	"/job/end_user/use": use,
+	"/job/technology/licences": [licence],
+})
+
+test_no_use_matters_where_nobody_exports_from_the_union if {
+	every use in ["wmd", "military", "unknown", "surveillance"] {
+		caught := dualuse.blocked["EU-DU-ART4"] with input as abroad(use)
+		caught == set()
+		watched := dualuse.blocked["EU-DU-ART5"] with input as abroad(use)
+		watched == set()
+		named := dualuse.rows with input as abroad(use)
+		not "memberships/EU_ARMS_EMBARGO/RU" in named
+	}
+}
+
+test_arms_embargoes_are_named_where_nobody_knows_the_use if {
+	named := dualuse.rows with input as fixtures.with_values({"/job/end_user/use": "unknown"})
+	"memberships/EU_ARMS_EMBARGO/RU" in named
+}
+
+# Lists of one entry each, by the day from which it is there.
+memberships := {group: {"group": group, "place": "US", "from_ns": day, "until_ns": null, "status": "seen"} |
+	some group, day in {"EU001": 1, "EU_ARMS_EMBARGO": 2, "US_SOIL": 3}
+}
+
+codes := {group: {"group": group, "code": "5A004", "from_ns": day, "until_ns": null, "status": "seen"} |
+	some group, day in {"EU_ANNEX_IV": 4, "EU001_EXCLUDED": 5, "EAR_ADVANCED": 6}
+}
+
+test_an_export_looks_at_the_days_of_its_lists_and_licences if {
+	days := dualuse.dates with input as item({"/job/technology/licences": [licence]})
+		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.codes.rows as codes
+	days == {1, 2, 4, 5, licence.expires_ns}
+	none := dualuse.dates with input as abroad("military")
+		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.codes.rows as codes
+	none == set()
 }

@@ -16,6 +16,8 @@ test_what_is_not_controlled_and_ear99_are_free if {
 	found := ear.blocked["US-EAR-LIST"] with input as fixtures.hospital
 	found == set()
 	listed(["EAR99"], {}) == set()
+	listed(["EAR99"], {"/job/technology/controlled": "unknown"}) == set()
+	listed(["EAR99"], {"/job/controller/country": "US"}) == set()
 }
 
 test_a_listed_item_goes_to_the_us_and_canada if {
@@ -36,6 +38,7 @@ test_the_country_groups_of_the_places_asked_for_are_named if {
 	explained({}).message == "ear.listed"
 	before := explained({"/job/constraints/only": ["KH"], "/context/now_ns": left - 1})
 	before.parameters.groups == ["KH D:1 D:5"]
+	before.message == "ear.listed_groups"
 	after := explained({"/job/constraints/only": ["KH"], "/context/now_ns": left})
 	after.parameters.groups == ["KH D:1"]
 }
@@ -45,6 +48,9 @@ test_unverified_groups_are_named_where_their_country_was_asked_for if {
 	{"ear_groups/D:4", "ear_groups/E:1", "memberships/EAR_D5/CN"} - found == set()
 	not "ear_groups/A:6" in found
 	not "memberships/EAR_D5/IR" in found
+	not "memberships/EAR_D5/SG" in found
+	alone := ear.rows with input as query(["5D002"], {"/job/constraints/only": ["CN"]})
+	"ear_groups/D:4" in alone
 	nowhere := ear.rows with input as query(["5D002"], {})
 	not "ear_groups/D:4" in nowhere
 	free := ear.rows with input as fixtures.with_values({"/job/constraints/only": ["CN"]})
@@ -175,6 +181,13 @@ test_an_accelerator_of_3a090_b_is_remarkable_too if {
 	not "US-EAR-REMOTE" in rules(none)
 }
 
+test_an_accelerator_of_3a090_a_alone_is_remarkable_too if {
+	not in_entry(of_figures(4800, 0, 1), "3A090.b")
+	accelerators := object.union(tables.accelerators, {"rows": of_figures(4800, 0, 1)})
+	found := verdict(["X"], chinese) with data.carnet.tables.accelerators as accelerators
+	"US-EAR-REMOTE" in rules(found)
+}
+
 test_the_review_is_case_by_case_below_both_bounds if {
 	not in_entry(of_figures(20999, 9999, 6499), "REVIEW")
 	in_entry(of_figures(21000, 0, 1), "REVIEW")
@@ -228,4 +241,58 @@ test_a_group_that_changes_ends_a_verdict_that_looked_at_it if {
 	found.valid_until_ns == fixtures.now + 7
 	other := verdict([], {}) with data.carnet.tables.memberships.rows as object.union(tables.memberships.rows, rows)
 	other.valid_until_ns > fixtures.now + 7
+}
+
+# Lists of one entry each that nobody verified, by the day from which it is there.
+memberships := {group: {"group": group, "place": "FR", "from_ns": day, "until_ns": null, "status": "unverified"} |
+	some group, day in {"EAR_D5": 1, "EAR_D5HQ": 2, "EAR_REVIEW": 3, "US_SOIL": 4, "EAR_NO_LICENCE": 5, "EAR_MEU": 6}
+}
+
+codes := {group: {"group": group, "code": "3A090", "from_ns": day, "until_ns": null, "status": "unverified"} |
+	some group, day in {"EAR_ADVANCED": 7, "EU_ANNEX_IV": 8}
+}
+
+test_the_days_of_lists_and_licences_are_looked_at_where_there_may_be_something_to_control if {
+	licences := {"/job/technology/licences": [licence]}
+	days := ear.dates with input as query(["5D002"], licences)
+		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.codes.rows as codes
+	days == {4, 5, 7, licence.expires_ns}
+	advanced := ear.dates with input as query(["3A090"], licences)
+		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.codes.rows as codes
+	advanced == days | {1, 2, 3}
+	free := ear.dates with input as fixtures.with_values(licences)
+		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.codes.rows as codes
+	free == set()
+}
+
+test_rows_of_the_headquarters_are_named_for_advanced_items_only if {
+	rows := ear.rows with input as query(["5D002"], {})
+		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.codes.rows as codes
+	rows == {"memberships/US_SOIL", "memberships/EAR_NO_LICENCE", "codes/EAR_ADVANCED"}
+	advanced := ear.rows with input as query(["3A090"], {})
+		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.codes.rows as codes
+	advanced == rows | {"memberships/EAR_D5", "memberships/EAR_D5HQ"}
+}
+
+# Two models and two bounds, of which somebody verified one.
+models := {"X": {"status": "seen"}, "Y": {"status": "unverified"}}
+
+bounds := {"a": {"status": "seen"}, "b": {"status": "unverified"}}
+
+test_a_model_and_its_bounds_are_named_where_nobody_verified_them_for_an_end_user_of_concern if {
+	lists := ear.runner_rows(["X", "Y"]) with input as fixtures.hospital
+		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.accelerators.rows as models
+		with data.carnet.tables.accelerator_bounds.rows as bounds
+	lists == {"memberships/EAR_D5", "memberships/EAR_D5HQ", "memberships/EAR_REVIEW"}
+	found := ear.runner_rows(["X", "Y"]) with input as fixtures.with_values({"/job/end_user/parent_country": "FR"})
+		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.accelerators.rows as models
+		with data.carnet.tables.accelerator_bounds.rows as bounds
+	found == lists | {"accelerators/Y", "accelerator_bounds/b"}
 }

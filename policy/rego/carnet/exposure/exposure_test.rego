@@ -47,3 +47,13 @@ test_data_that_is_not_special_is_not_warned_about if {
 	found := answer(query, fixtures.operated("DE", "DE", "US"))
 	found.reasons == []
 }
+
+test_data_without_a_link_to_the_eea_is_not_warned_about if {
+	query := fixtures.with_values({
+		"/job/controller/country": "US",
+		"/job/data/subject_jurisdictions": ["US"],
+		"/job/data/origin_jurisdiction": "US",
+	})
+	found := answer(query, fixtures.operated("DE", "DE", "US"))
+	not "EXP-PARENT-ABROAD" in rules(found, "warn")
+}

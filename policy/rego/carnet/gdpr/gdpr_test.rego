@@ -258,3 +258,97 @@ test_groups_of_other_laws_are_not_the_gdprs if {
 	"groups/EU" in found
 	not "groups/DSP_US" in found
 }
+
+# A row of adequacy in force since the first nanosecond, with some values replaced.
+adequacy(change) := object.union(
+	{
+		"enabled": true,
+		"condition": "none",
+		"exporters_excluded": [],
+		"scope": null,
+		"from_ns": 1,
+		"until_ns": null,
+		"status": "unverified",
+	},
+	change,
+)
+
+test_a_row_that_shuts_one_exporter_out_shuts_an_unknown_one_out if {
+	query := fixtures.with_values({"/job/controller/country": "ZZ"})
+	rows := {"CH": adequacy({"exporters_excluded": ["NO"]}), "JP": adequacy({})}
+	found := gdpr.adequate with input as query with data.carnet.tables.adequacy.rows as rows
+	found == {"JP"}
+}
+
+test_a_condition_that_nobody_knows_is_not_met_by_a_certificate if {
+	rows := {"IN": adequacy({"condition": "from_the_future"}), "US": adequacy({"condition": "certified_importer"})}
+	query := importer("operator.example", "yes")
+	found := gdpr.blocked["EU-GDPR-CHV"] with input as query with data.carnet.tables.adequacy.rows as rows
+	"IN" in found
+	not "US" in found
+}
+
+fixes(query) := found if {
+	found := gdpr.explained["EU-GDPR-CHV"].fix with input as query
+}
+
+test_only_fixes_that_may_help_are_named if {
+	always := ["gdpr.fix.mechanism", "gdpr.fix.free_places"]
+	fixes(fixtures.hospital) == array.concat(["gdpr.fix.certified_importer"], always)
+	fixes(mechanism({})) == array.concat(["gdpr.fix.certified_importer"], always)
+	fixes(importer("operator.example", "yes")) == always
+	fixes(mechanism({"type": "IDTA"})) == array.concat(["gdpr.fix.certified_importer", "gdpr.fix.mechanism_unusable"], always)
+}
+
+# A job without a link to the EEA, with clauses that would be a basis.
+foreign := fixtures.with_values(object.union(
+	abroad,
+	{"/job/transfer/mechanisms": [fixtures.clauses(["IN"], "operator.example")]},
+))
+
+test_a_job_without_a_link_is_neither_warned_nor_obliged if {
+	partial := gdpr.warned["EU-GDPR-SCOPE"] with input as foreign
+	partial == set()
+	measures := gdpr.warned["EU-GDPR-ART46"] with input as foreign
+	measures == set()
+	duties := gdpr.obliged["EU-GDPR-ART32"] with input as foreign
+	duties == set()
+}
+
+test_clauses_are_warned_about_only_where_nothing_else_is_a_basis if {
+	query := json.patch(importer("operator.example", "yes"), [{
+		"op": "replace",
+		"path": "/job/transfer/mechanisms",
+		"value": [fixtures.clauses(["CH", "DE", "IN", "US"], "operator.example")],
+	}])
+	found := gdpr.warned["EU-GDPR-ART46"] with input as query
+	found == {"IN"}
+}
+
+test_a_certificate_is_no_basis_where_no_adequacy_hangs_on_it if {
+	"EU-GDPR-IMPORTER" in rules(verdict(importer("operator.example", "yes"), fixtures.runner("IN")))
+}
+
+test_an_isolation_that_nobody_knows_is_too_weak_for_any_data if {
+	unknown := object.union(fixtures.runner("DE"), {"isolation": "from_the_future"})
+	query := fixtures.asked(fixtures.machine, [unknown, fixtures.runner("DE")])
+	found := gdpr.passed["EU-GDPR-ART32-RUNNER"] with input as query
+	found == {1}
+}
+
+days(query) := found if {
+	rows := {"CH": adequacy({}), "JP": adequacy({"from_ns": 2, "until_ns": 3})}
+	found := gdpr.dates with input as query with data.carnet.tables.adequacy.rows as rows
+}
+
+test_the_days_are_those_of_adequacy_and_mechanisms_where_the_law_applies if {
+	days(mechanism({"expires_ns": 4})) == {1, 2, 3, 4}
+	days(foreign) == set()
+}
+
+test_the_classes_are_named_as_unverified_until_somebody_saw_them if {
+	unverified := gdpr.rows with input as fixtures.machine with data.carnet.tables.classes.status as "unverified"
+	unverified == {"classes"}
+	seen := gdpr.rows with input as fixtures.machine with data.carnet.tables.classes.status as "seen"
+	seen == set()
+}

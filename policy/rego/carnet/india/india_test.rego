@@ -3,6 +3,7 @@ package carnet.india_test
 import data.carnet.fixtures
 import data.carnet.india
 import data.carnet.main
+import data.carnet.places
 
 payment := {"/job/data/classes": ["payment_card"], "/job/data/origin_jurisdiction": "IN", "/job/controller/country": "IN"}
 
@@ -30,4 +31,9 @@ test_transfers_are_looked_at_from_their_day if {
 	"IN-DPDP-16" in warned(begins)
 	none := india.warned["IN-DPDP-16"] with input as fixtures.hospital
 	none == set()
+}
+
+test_every_place_but_india_is_looked_at if {
+	found := india.warned["IN-DPDP-16"] with input as fixtures.with_values({"/job/controller/country": "IN"})
+	found == places.countries - {"IN"}
 }

@@ -11,12 +11,41 @@ import data.carnet.catalogue
 import data.carnet.places
 import data.carnet.tables
 
-# The places of a dated list, on the day of the question.
-members(group) := {row.place |
+# The dated lists by name, each table read once: their places on the day of the question, the days on which they change,
+# and their rows that nobody verified.
+listed[row.group] contains row.place if {
 	some row in tables.memberships.rows
-	row.group == group
 	catalogue.holds(row)
 }
+
+days_of_lists[row.group] contains day if {
+	some row in tables.memberships.rows
+	some day in catalogue.row_dates([row])
+}
+
+doubts_of_lists[row.group] contains concat("", ["memberships/", key]) if {
+	some key, row in tables.memberships.rows
+	row.status != "seen"
+}
+
+# The same of the entries of control lists.
+listed_codes[row.group] contains row.code if {
+	some row in tables.codes.rows
+	catalogue.holds(row)
+}
+
+days_of_codes[row.group] contains day if {
+	some row in tables.codes.rows
+	some day in catalogue.row_dates([row])
+}
+
+doubts_of_codes[row.group] contains concat("", ["codes/", key]) if {
+	some key, row in tables.codes.rows
+	row.status != "seen"
+}
+
+# The places of a dated list, on the day of the question.
+members(group) := object.get(listed, group, set())
 
 # Whether a country is in a territory, or may be: what is not known counts as in it.
 touches(country, territory) if places.code_of(country) in territory
@@ -66,11 +95,7 @@ licensed(authorities, codes) := {country |
 }
 
 # The entries of a control list that a law names, on the day of the question.
-codes(group) := {row.code |
-	some row in tables.codes.rows
-	row.group == group
-	catalogue.holds(row)
-}
+codes(group) := object.get(listed_codes, group, set())
 
 # Whether a code is one of these, or may be: one that is coarser does not say which part it means.
 named(code, codes) if covered(code, codes)
@@ -80,16 +105,9 @@ named(code, codes) if {
 	covered(part, [code])
 }
 
-codes_used(groups) := {concat("", ["codes/", key]) |
-	some key, row in tables.codes.rows
-	row.group in groups
-	row.status != "seen"
-}
+codes_used(groups) := union({object.get(doubts_of_codes, group, set()) | some group in groups})
 
-code_dates(groups) := catalogue.row_dates({key: row |
-	some key, row in tables.codes.rows
-	row.group in groups
-})
+code_dates(groups) := union({object.get(days_of_codes, group, set()) | some group in groups})
 
 covered(code, codes) if code in codes
 
@@ -100,13 +118,6 @@ covered(code, codes) if {
 
 licence_dates := {licence.expires_ns | some licence in input.job.technology.licences}
 
-used(groups) := {concat("", ["memberships/", key]) |
-	some key, row in tables.memberships.rows
-	row.group in groups
-	row.status != "seen"
-}
+used(groups) := union({object.get(doubts_of_lists, group, set()) | some group in groups})
 
-group_dates(groups) := catalogue.row_dates({key: row |
-	some key, row in tables.memberships.rows
-	row.group in groups
-})
+group_dates(groups) := union({object.get(days_of_lists, group, set()) | some group in groups})

@@ -118,17 +118,16 @@ blocked := {id: found |
 permitted := places.universe - union({found | some found in blocked})
 
 # What the answer may be asked about: the places that `only` names, or all of them.
-# A region that has a country code of its own is shown by that code.
-asked(found) := {place |
-	some place in found
-	constraints.asked(place)
-	not shown_by_code(place)
+asked(found) := found - (shown_by_code | outside)
+
+outside := {place |
+	constraints.limited
+	some place in union({found | some found in blocked})
+	constraints.left_out(place)
 }
 
-shown_by_code(place) if {
-	is_string(tables.regions.rows[place].same_as)
-	not place in places.named
-}
+# A region that has a country code of its own is shown by that code.
+shown_by_code := {region | some region, row in tables.regions.rows; is_string(row.same_as)} - places.named
 
 # Where `only` is the one limit that keeps a place out.
 only_limit := object.get(blocked, "ORG-ONLY", set()) - union({found | some id, found in blocked; id != "ORG-ONLY"})
@@ -146,7 +145,7 @@ deciding := object.union(
 	},
 )
 
-relevant(id, found) := {place | some place in only_limit; not shown_by_code(place)} if {
+relevant(id, found) := only_limit - shown_by_code if {
 	id == "ORG-ONLY"
 } else := asked(found)
 
@@ -160,7 +159,7 @@ denials := [catalogue.reason(id, "deny", deciding[id], explained[id]) |
 elsewhere := {id: found |
 	some id, whole in blocked
 	not deciding[id]
-	found := {place | some place in whole; not shown_by_code(place)}
+	found := whole - shown_by_code
 	count(found) > 0
 }
 
@@ -176,7 +175,10 @@ warnings := [catalogue.reason(id, "warn", shown(found), explained[id]) |
 	count(found) > 0
 ]
 
-shown(found) := found - {place | some place in permitted; count(permitted - found) == 0}
+# A warning of every place that is permitted names none.
+shown(found) := found if {
+	count(permitted - found) > 0
+} else := set()
 
 duties := {object.union(duty, {"rule": id}) |
 	some id, found in evaluated_duties
@@ -286,7 +288,7 @@ shaped if {
 complete if {
 	shaped
 	overlays.known
-	rules_evaluated == catalogue.ids("job", "deny") | (catalogue.ids("job", "warn") | catalogue.ids("job", "oblige"))
+	rules_evaluated == catalogue.ids("job", {"deny", "warn", "oblige"})
 	every id, _ in blocked {
 		explained[id]
 	}

@@ -95,3 +95,7 @@ test_clauses_do_not_lift_an_embargo if {
 	body.verdict == "deny"
 	body.reasons[0].rule == "US-OFAC-EMB"
 }
+
+test_a_runner_in_a_country_that_is_embargoed_whole_lacks_no_region if {
+	rules(fixtures.machine, fixtures.runner("CU")) == {"US-OFAC-EMB"}
+}

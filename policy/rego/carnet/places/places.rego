@@ -38,10 +38,7 @@ code_of(place) := tables.regions.rows[place].same_as if {
 	is_string(tables.regions.rows[place].same_as)
 } else := country_of(place)
 
-known(place) if {
-	not is_region(place)
-	place in countries
-}
+known(place) if place in countries
 
 known(place) if place in regions
 

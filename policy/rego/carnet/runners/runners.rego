@@ -38,9 +38,9 @@ passed := object.union_n([
 	main.added(overlays.passed),
 ])
 
-required := catalogue.ids("runner", "deny")
+required := catalogue.ids("runner", {"deny"})
 
-cautions := catalogue.ids("runner", "warn")
+cautions := catalogue.ids("runner", {"warn"})
 
 place_permitted(place) if main.opened(place)
 

@@ -31,3 +31,12 @@ test_clauses_and_binding_rules_open_their_country_until_they_end if {
 	"DE" in blocked(basis("SA_CLAUSES", {"assessment_completed": false}))
 	"DE" in blocked(basis("SA_CLAUSES", {"expires_ns": fixtures.now}))
 }
+
+dates(change) := found if {
+	found := saudi.dates with input as fixtures.with_values(object.union(basis("SA_CLAUSES", {}), change))
+}
+
+test_the_days_are_those_of_the_mechanisms_where_the_law_applies if {
+	dates({}) == {fixtures.now + 1}
+	dates({"/job/data/subject_jurisdictions": ["DE"]}) == set()
+}

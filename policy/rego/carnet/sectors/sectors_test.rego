@@ -48,6 +48,8 @@ test_rows_that_nobody_verified_are_named_where_a_sector_looked_at_them if {
 	{"memberships/FR_SOIL/RE", "memberships/US_SOIL/PR", "memberships/SEC_C5/DE"} - hospital == set()
 	bank := sectors.rows with input as fixtures.with_values({"/job/controller": {"country": "RE", "sectors": ["bank"], "public_body": false}, "/job/data/classes": ["financial"]})
 	bank == {"groups/EU", "groups/EU_ALAND"}
+	police := sectors.rows with input as fixtures.with_values({"/job/controller/public_body": false, "/job/data/classes": ["criminal_justice"]})
+	police == {concat("", ["memberships/US_SOIL/", place]) | some place in ["AS", "GU", "MP", "PR", "UM", "US", "VI"]}
 }
 
 test_health_data_of_france_takes_a_certified_host if {
@@ -95,6 +97,7 @@ test_health_data_of_the_us_takes_an_agreement if {
 
 test_financial_entities_of_the_union_keep_a_register if {
 	"DE" in warned("SEC-DORA", {"/job/controller/sectors": ["bank"]})
+	"DE" in warned("SEC-DORA", {"/job/controller/sectors": ["insurance"]})
 	"DE" in warned("SEC-DORA", {"/job/controller/sectors": ["bank"], "/job/controller/country": "RE"})
 	"DE" in warned("SEC-DORA", {"/job/controller/sectors": ["payment", "other"], "/job/controller/country": "ZZ"})
 	warned("SEC-DORA", {"/job/controller/sectors": ["bank"], "/job/controller/country": "US"}) == set()

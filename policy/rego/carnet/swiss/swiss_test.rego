@@ -21,7 +21,11 @@ importers(word) := {"/job/transfer/importers": [{"entity": "operator.example", "
 test_a_german_job_is_no_business_of_switzerland if {
 	found := swiss.blocked["CH-FADP-ART16"] with input as fixtures.hospital
 	found == set()
+	warned := swiss.warned["CH-FADP-SCOPE"] with input as fixtures.hospital
+	warned == set()
 }
+
+test_machine_data_is_free if blocked({"/job/data/classes": ["technical"]}) == set()
 
 test_japan_and_korea_are_on_the_eus_list_and_not_on_the_swiss_one if {
 	{"CH", "DE", "GB", "CA"} & blocked({}) == set()
@@ -54,6 +58,7 @@ clauses(change) := {"/job/transfer/mechanisms": [object.union(fixtures.clauses([
 
 test_standard_clauses_open_the_country_that_they_name_until_they_end if {
 	not "IN" in blocked(clauses({}))
+	not "IN" in blocked(clauses({"type": "BCR"}))
 	"SG" in blocked(clauses({}))
 	"IN" in blocked(clauses({"type": "IDTA"}))
 	"IN" in blocked(clauses({"expires_ns": fixtures.now}))
@@ -71,4 +76,21 @@ test_the_importer_must_operate_the_runner if {
 	not "CH-FADP-IMPORTER" in denied(verdict(importers("yes"), fixtures.runner("US")))
 	"CH-FADP-IMPORTER" in denied(verdict(importers("no"), fixtures.runner("US")))
 	not "CH-FADP-IMPORTER" in denied(verdict({}, fixtures.runner("FR")))
+}
+
+test_a_basis_for_one_country_is_none_for_another_of_the_same_operator if {
+	"CH-FADP-IMPORTER" in denied(verdict(clauses({}), fixtures.runner("SG")))
+	"CH-FADP-IMPORTER" in denied(verdict(importers("yes"), fixtures.runner("SG")))
+}
+
+adequacy := {
+	"AA": {"enabled": true, "condition": "none", "status": "seen", "from_ns": 10, "until_ns": null},
+	"BB": {"enabled": true, "condition": "none", "status": "unverified", "from_ns": 20, "until_ns": 30},
+}
+
+test_the_days_and_the_doubts_are_those_of_the_list_and_the_mechanisms_where_the_law_applies if {
+	swiss.dates == {10, 20, 30, fixtures.now + 1} with input as query(clauses({})) with data.carnet.tables.swiss_adequacy.rows as adequacy
+	swiss.rows == {"swiss_adequacy/BB"} with input as query(clauses({})) with data.carnet.tables.swiss_adequacy.rows as adequacy
+	swiss.dates == set() with input as fixtures.with_values(clauses({}))
+	swiss.rows == set() with input as fixtures.with_values(clauses({}))
 }

@@ -78,3 +78,26 @@ test_the_importer_must_operate_the_runner if {
 	not "UK-GDPR-IMPORTER" in denied(verdict({}, fixtures.runner("DE")))
 	not "UK-GDPR-IMPORTER" in denied(verdict(importers("yes"), fixtures.runner("US")))
 }
+
+test_a_basis_for_one_country_is_none_for_another_of_the_same_operator if {
+	"UK-GDPR-IMPORTER" in denied(verdict(clauses({"type": "IDTA"}), fixtures.runner("SG")))
+	"UK-GDPR-IMPORTER" in denied(verdict(importers("yes"), fixtures.runner("SG")))
+}
+
+test_the_data_bridge_of_one_importer_is_none_for_another_operator if {
+	other := {"/job/transfer/importers": [object.union(importers("yes")["/job/transfer/importers"][0], {"entity": "another.example"})]}
+	not "US" in blocked(other)
+	"UK-GDPR-IMPORTER" in denied(verdict(other, fixtures.runner("US")))
+}
+
+adequacy := {
+	"AA": {"enabled": true, "condition": "none", "status": "seen", "from_ns": 10, "until_ns": null},
+	"BB": {"enabled": true, "condition": "none", "status": "unverified", "from_ns": 20, "until_ns": 30},
+}
+
+test_the_days_and_the_doubts_are_those_of_the_list_and_the_mechanisms_where_the_law_applies if {
+	uk.dates == {10, 20, 30, fixtures.now + 1} with input as query(clauses({})) with data.carnet.tables.uk_adequacy.rows as adequacy
+	uk.rows == {"uk_adequacy/BB"} with input as query(clauses({})) with data.carnet.tables.uk_adequacy.rows as adequacy
+	uk.dates == set() with input as fixtures.with_values(clauses({}))
+	uk.rows == set() with input as fixtures.with_values(clauses({}))
+}

@@ -72,6 +72,10 @@ test_counts_in_reasons_elsewhere_are_covered_too if {
 	}]}
 }
 
+test_what_is_no_reason_is_left_as_it_is if {
+	upserts({"path": "p", "input": {}, "result": {"obligations": [{"type": "t", "parameters": {"sum": 9}}]}}) == {}
+}
+
 test_counts_in_verdicts_are_covered if {
 	verdict := {"spiffe_id": "s", "reasons": [{"rule": "R", "parameters": {"sum": 9, "operator": "o"}}]}
 	plain := {"spiffe_id": "t", "reasons": [{"rule": "Q", "parameters": {"operator": "p"}}]}
