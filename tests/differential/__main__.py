@@ -10,15 +10,13 @@ mutation score under 0.95.
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import queue
 import subprocess
 import sys
 import tempfile
 import tomllib
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from itertools import repeat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,15 +24,14 @@ from policy.bundle import Bundle, home
 from policy.cases import Kind
 from policy.commands.common import moment
 from tests.differential import conformance
-from tests.differential.engines import Both, shown
+from tests.differential.comparing import Part, compared_in_processes
+from tests.differential.engines import Both
 from tests.differential.officer import exceptions, holes, our_cases, wrong_of
-from tests.differential.questions import BUNDLE, questions
 from tests.differential.rego_mutants import Mutant, Trial, mutants
 
 SCORE_MIN: Final = 0.95
 CASES_MIN: Final = 20_000
 SEED: Final = 20261123
-PART: Final = 500
 EQUIVALENT: Final = Path(__file__).with_name("rego_equivalent.toml")
 
 Line = dict[str, Any]
@@ -146,15 +143,11 @@ def conforms(folder: Path) -> Line:
 
 
 def agreement(opa: Path, count: int) -> Line:
-    """Questions to both engines, in as many processes as there are cores: an evaluation holds the interpreter lock."""
-    seeds = range(SEED, SEED + count, PART)
-    sizes = [min(PART, SEED + count - seed) for seed in seeds]
-    with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = list(pool.map(compared, repeat(opa), seeds, sizes))
-    return agreed(found, asked=sum(sizes))
+    """Questions to both engines."""
+    return agreed(compared_in_processes(opa, seed=SEED, count=count), asked=count)
 
 
-def agreed(found: list[tuple[int, list[str]]], *, asked: int) -> Line:
+def agreed(found: list[Part], *, asked: int) -> Line:
     """What the parts found, as one line; the disagreements go to stderr."""
     permitted = sum(number for number, _ in found)
     disagreements = [text for _, texts in found for text in texts]
@@ -168,21 +161,6 @@ def agreed(found: list[tuple[int, list[str]]], *, asked: int) -> Line:
         "disagreements": len(disagreements),
         "holds": not disagreements and 0 < permitted < asked and asked >= CASES_MIN,
     }
-
-
-def compared(opa: Path, seed: int, count: int) -> tuple[int, list[str]]:
-    """Ask both engines these questions: how many were permitted, and the disagreements, to be shown."""
-    permitted, disagreements = 0, []
-    both = Both(opa=opa, bundle=BUNDLE)
-    try:
-        for question in questions(seed=seed, count=count):
-            one, other = both.ask(question)
-            permitted += one.body is not None and one.body.verdict == "permit"
-            if one.text() != other.text() or one.body is None:
-                disagreements.append(shown(question, one, other))
-    finally:
-        both.close()
-    return permitted, disagreements
 
 
 def mutation(bundle: Bundle, opa: Path) -> Line:
