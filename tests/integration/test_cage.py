@@ -196,6 +196,8 @@ async def test_an_engine_that_goes_away_in_mid_job_is_infrastructure_lost_and_le
         inner_reader, inner_writer = await asyncio.open_unix_connection(real)
         connections.extend([writer, inner_writer])
         await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer, seen=begun))
+        inner_writer.close()
+        writer.close()
 
     server = await asyncio.start_unix_server(forward, str(tmp_path / "d.sock"))
     fragile = DockerEngine(f"unix://{tmp_path}/d.sock")
@@ -225,7 +227,8 @@ async def _copy(
                 seen.set()
             writer.write(data)
             await writer.drain()
-        writer.close()
+        # A job without input ends one direction of its stream; its output still comes by the other.
+        writer.write_eof()
 
 
 async def test_gpus_that_the_engine_can_not_give_are_an_error_and_not_a_failed_job(
