@@ -52,7 +52,7 @@ COMMANDS: Final = {
     ),
     "approve": (
         "revisions:approve",
-        "Approve a draft that passes its checks. It takes the role policy.approver, and not its author.",
+        "Approve a draft that passes its checks. It takes the role policy.approver. Not for its author.",
     ),
     "activate": ("revisions:activate", "Let an approved revision decide, from now on. Not for its author."),
     "shadow": (

@@ -64,7 +64,7 @@ async def submit(
 
 
 async def approve(name: str, /, *, output: Output = "table", options: Options = DEFAULT) -> int:
-    """Approve a draft that passes its checks. It takes the role policy.approver, and not its author.
+    """Approve a draft that passes its checks. It takes the role policy.approver. Not for its author.
 
     Parameters
     ----------

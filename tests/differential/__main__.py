@@ -165,10 +165,7 @@ def agreed(found: list[Part], *, asked: int) -> Line:
 
 def mutation(bundle: Bundle, opa: Path) -> Line:
     """Mutants of our rules, and how many their tests notice."""
-    known = {
-        (entry["path"], entry["line"], entry["change"]): entry["reason"]
-        for entry in tomllib.loads(EQUIVALENT.read_text()).get("equivalent", [])
-    }
+    known = equivalents()
     tried = [
         (mutant, noticed, mutant.name(text) in known)
         for (mutant, text), noticed in judged(bundle, opa)
@@ -189,6 +186,12 @@ def mutation(bundle: Bundle, opa: Path) -> Line:
         "score": round(score, 4),
         "holds": score >= SCORE_MIN,
     }
+
+
+def equivalents() -> dict[tuple[str, str, str], str]:
+    """The mutants that change nothing which can be observed, by name, and why."""
+    entries = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
+    return {(entry["path"], entry["line"], entry["change"]): entry["reason"] for entry in entries}
 
 
 def judged(bundle: Bundle, opa: Path) -> list[tuple[tuple[Mutant, bytes], bool | None]]:

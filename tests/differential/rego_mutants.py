@@ -77,7 +77,9 @@ class Trial:
         try:
             package = "data." + ".".join(Path(mutant.path).parent.parts)
             ended = self._run("--run", package) or self._run()
-            return None if ended == _BROKEN else ended != 0
+            # Killed, say, is no answer: nothing was noticed then, and nothing passed.
+            assert ended in {0, _BROKEN, _FAILED}, f"opa test ended with {ended}"
+            return None if ended == _BROKEN else ended == _FAILED
         finally:
             place.write_bytes(before)
 

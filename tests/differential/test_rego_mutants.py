@@ -3,6 +3,7 @@
 import pytest
 
 from policy.bundle import Bundle
+from tests.differential.__main__ import equivalents
 from tests.differential.rego_mutants import Mutant, Trial, mutants
 from tests.opa_support import opa_binary
 
@@ -51,6 +52,13 @@ def test_every_kind_of_mistake_is_made_once_where_it_can_be() -> None:
         "True turned": "f(1) := false",
         "False turned": "f(2) := true",
     }
+
+
+def test_every_mutant_that_is_listed_as_equivalent_is_one_that_there_is_and_says_why() -> None:
+    rules = Bundle.load().rules
+    names = {mutant.name(text) for path, text in rules.items() for mutant in mutants(path, text)}
+    assert [name for name in equivalents() if name not in names] == []
+    assert all(len(reason) > 20 for reason in equivalents().values())
 
 
 @pytest.mark.opa

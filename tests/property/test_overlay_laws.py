@@ -32,7 +32,7 @@ from tests.property.test_policy_laws import PLACES, documents, runners
 pytestmark = pytest.mark.opa
 
 bounded = settings(
-    max_examples=500 if os.environ.get("CARNET_FULL") else 25,
+    max_examples=500 if os.environ.get("CARNET_FULL") else 40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

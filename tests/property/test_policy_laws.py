@@ -24,7 +24,7 @@ from tests.opa_support import DAY, GB_ENDS, NOW, OPERATOR, hospital, opa_binary,
 pytestmark = pytest.mark.opa
 
 bounded = settings(
-    max_examples=500 if os.environ.get("CARNET_FULL") else 30,
+    max_examples=500 if os.environ.get("CARNET_FULL") else 50,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -120,6 +120,9 @@ test_of_duties_that_are_equally_strict_the_first_by_rule_stands if {
 	{duty.rule | some duty in main.duties; duty.type == "isolation_min"} == {"EU-GDPR-ART32", "ORG-ISOLATION"} with input as fixtures.hospital
 	body := main.body with input as fixtures.hospital
 	[[duty.rule, duty.value] | some duty in body.obligations; duty.type == "isolation_min"] == [["EU-GDPR-ART32", "container"]]
+	three := main.obligations with input as fixtures.hospital
+		with data.carnet.baseline.obliged as {"CARNET-NETWORK": {{"type": "isolation_min", "value": "container"}}}
+	[duty.rule | some duty in three; duty.type == "isolation_min"] == ["CARNET-NETWORK"]
 }
 
 test_a_duty_of_no_rule_in_force_binds_nobody if {
