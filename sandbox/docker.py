@@ -1,8 +1,7 @@
 """Docker: runs a cage on a Docker engine. The only file that talks to Docker.
 
 - The low-level client only: it returns the engine's warnings, and any warning is a refusal.
-- Every blocking call runs in a thread, with a time limit of its own, on a connection that no other call has meanwhile.
-  One that was answered is kept for the next call; one that failed is closed, and so is all of it at the end.
+- Every blocking call runs in a thread, on a connection of its own, with a time limit of its own.
 - Each failure of client, transport or engine is SandboxUnavailable; the engine's text goes to the operator only.
 - The container's proxies, config files and defaults of the client never enter: the create request is ours, whole.
 - Images are ids or repo@digest, never tags. An image with volumes is refused; what was created is compared with it.
@@ -81,14 +80,10 @@ class DockerEngine:
         self._clock = clock
         self._version = ""
         self._threads = ThreadPoolExecutor(threads_max, thread_name_prefix="engine")
-        self._idle: list[APIClient] = []
-        self._closed = False
 
     def close(self) -> None:
         """Take no more calls."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._closed = True
-        self._drop_idle()
 
     async def facts(self) -> EngineFacts:
         """What the engine says of itself. Raises SandboxUnavailable."""
@@ -240,7 +235,6 @@ class DockerEngine:
         return image
 
     def _attach(self, container: str) -> Attachment:
-        self._knock(call_seconds)
         api = self._client(call_seconds)
         try:
             stream = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
@@ -258,13 +252,11 @@ class DockerEngine:
 
         return Attachment(connection, release=release)
 
-    def _knock(self, seconds: float) -> None:
-        # The client forgets to close a socket that can not connect.
+    def _client(self, seconds: float) -> APIClient:
+        # The client forgets to close a socket that can not connect: knock first.
         with socket.socket(socket.AF_UNIX) as knock:
             knock.settimeout(seconds)
             knock.connect(self._host.removeprefix("unix://"))
-
-    def _client(self, seconds: float) -> APIClient:
         self._version = self._version or self._oldest_version()
         return APIClient(base_url=self._host, version=self._version, timeout=int(seconds) + 1)
 
@@ -276,34 +268,10 @@ class DockerEngine:
 
     async def _call(self, work: Callable[[APIClient], T], *, seconds: float = call_seconds) -> T:
         def blocking() -> T:
-            self._knock(seconds)
-            api = self._idle_client() or self._client(seconds)
-            api.timeout = int(seconds) + 1
-            try:
-                answer = work(api)
-            except BaseException:
-                api.close()
-                raise
-            self._keep(api)
-            return answer
+            with closing(self._client(seconds)) as api:
+                return work(api)
 
         return await self._in_thread(blocking)
-
-    # A list is taken from and added to in one step each, from any thread.
-
-    def _idle_client(self) -> APIClient | None:
-        with suppress(IndexError):
-            return self._idle.pop()
-        return None
-
-    def _keep(self, api: APIClient) -> None:
-        self._idle.append(api)
-        if self._closed:
-            self._drop_idle()
-
-    def _drop_idle(self) -> None:
-        while (api := self._idle_client()) is not None:
-            api.close()
 
     async def _in_thread(self, blocking: Callable[[], T]) -> T:
         try:
