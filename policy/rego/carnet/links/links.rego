@@ -11,41 +11,12 @@ import data.carnet.catalogue
 import data.carnet.places
 import data.carnet.tables
 
-# The dated lists by name, each table read once: their places on the day of the question, the days on which they change,
-# and their rows that nobody verified.
-listed[row.group] contains row.place if {
-	some row in tables.memberships.rows
-	catalogue.holds(row)
-}
-
-days_of_lists[row.group] contains day if {
-	some row in tables.memberships.rows
-	some day in catalogue.row_dates([row])
-}
-
-doubts_of_lists[row.group] contains concat("", ["memberships/", key]) if {
-	some key, row in tables.memberships.rows
-	row.status != "seen"
-}
-
-# The same of the entries of control lists.
-listed_codes[row.group] contains row.code if {
-	some row in tables.codes.rows
-	catalogue.holds(row)
-}
-
-days_of_codes[row.group] contains day if {
-	some row in tables.codes.rows
-	some day in catalogue.row_dates([row])
-}
-
-doubts_of_codes[row.group] contains concat("", ["codes/", key]) if {
-	some key, row in tables.codes.rows
-	row.status != "seen"
-}
-
 # The places of a dated list, on the day of the question.
-members(group) := object.get(listed, group, set())
+members(group) := {row.place |
+	some row in tables.memberships.rows
+	row.group == group
+	catalogue.holds(row)
+}
 
 # Whether a country is in a territory, or may be: what is not known counts as in it.
 touches(country, territory) if places.code_of(country) in territory
@@ -95,7 +66,11 @@ licensed(authorities, codes) := {country |
 }
 
 # The entries of a control list that a law names, on the day of the question.
-codes(group) := object.get(listed_codes, group, set())
+codes(group) := {row.code |
+	some row in tables.codes.rows
+	row.group == group
+	catalogue.holds(row)
+}
 
 # Whether a code is one of these, or may be: one that is coarser does not say which part it means.
 named(code, codes) if covered(code, codes)
@@ -105,9 +80,16 @@ named(code, codes) if {
 	covered(part, [code])
 }
 
-codes_used(groups) := union({object.get(doubts_of_codes, group, set()) | some group in groups})
+codes_used(groups) := {concat("", ["codes/", key]) |
+	some key, row in tables.codes.rows
+	row.group in groups
+	row.status != "seen"
+}
 
-code_dates(groups) := union({object.get(days_of_codes, group, set()) | some group in groups})
+code_dates(groups) := catalogue.row_dates({key: row |
+	some key, row in tables.codes.rows
+	row.group in groups
+})
 
 covered(code, codes) if code in codes
 
@@ -118,6 +100,13 @@ covered(code, codes) if {
 
 licence_dates := {licence.expires_ns | some licence in input.job.technology.licences}
 
-used(groups) := union({object.get(doubts_of_lists, group, set()) | some group in groups})
+used(groups) := {concat("", ["memberships/", key]) |
+	some key, row in tables.memberships.rows
+	row.group in groups
+	row.status != "seen"
+}
 
-group_dates(groups) := union({object.get(days_of_lists, group, set()) | some group in groups})
+group_dates(groups) := catalogue.row_dates({key: row |
+	some key, row in tables.memberships.rows
+	row.group in groups
+})
