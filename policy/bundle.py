@@ -5,6 +5,8 @@
 - `revisions` are SHA-256 over canonical listings (path and digest of each file, sorted): of the rules, and of the
   tables with all schemas. They stand in every decision.
 - `revision` names the whole; it is the OPA manifest's revision, so an answer from another bundle is told apart.
+- A table whose rows belong to lists by name is written with them too, so that an engine does not look through all rows
+  for those of one list. What is read back from an archive must be what would be written.
 - Overlays are put in by `with_overlays`: their rules stand below `carnet/org`, their rows in the tables, and what asks
   them is generated. Both revisions cover them.
 - A file that is malformed, or a table without a schema, stops the load: there is no half bundle.
@@ -31,6 +33,9 @@ from policy.overlay import Overlay
 from policy.schemas import Schemas
 
 table_bytes_max: Final = 1 * limits.MIB
+
+# The tables whose rows belong to a list by name, `group`.
+LISTED: Final = ("codes", "memberships")
 
 home: Final = Path(__file__).parent
 
@@ -157,7 +162,10 @@ class Bundle:
     def data(self) -> dict[str, Json]:
         """The data document that an engine loads: every table, and the revisions, under `carnet.tables`."""
         revisions: Json = {"rules": self.revisions.rules, "data": self.revisions.data}
-        return {"carnet": {"tables": {**self.tables, "revisions": revisions}}}
+        tables: dict[str, Json] = {
+            name: {**table, "lists": _lists(table)} if name in LISTED else table for name, table in self.tables.items()
+        }
+        return {"carnet": {"tables": {**tables, "revisions": revisions}}}
 
     def manifest(self) -> dict[str, Json]:
         """OPA's manifest: the revision, and the roots that the rules stand under."""
@@ -229,6 +237,13 @@ def _time(value: Json) -> int | None:
 def _rows_of(table: dict[str, Json]) -> Rows:
     rows = table.get("rows")
     return {key: row for key, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
+
+
+def _lists(table: dict[str, Json]) -> Json:
+    found: dict[str, dict[str, Json]] = {}
+    for key, row in _rows_of(table).items():
+        found.setdefault(str(row.get("group")), {})[key] = row
+    return {**found}
 
 
 def _is_past(row: dict[str, Json], now_ns: int) -> bool:

@@ -104,7 +104,7 @@ def _tables(files: dict[str, bytes]) -> dict[str, dict[str, Json]]:
     for name in tables.names():
         tables.document(name)
         if name != "revisions":
-            found[name] = whole[name]
+            found[name] = {part: value for part, value in whole[name].items() if part != "lists"}
     return found
 
 

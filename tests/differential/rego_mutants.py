@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from policy import gate
 from policy.bundle import Bundle, home
+from policy.engines.surroundings import surroundings
 
 seconds_max: Final = 300.0
 
@@ -88,7 +89,10 @@ class Trial:
         limit = ("--timeout", f"{seconds_max:.0f}s")
         command = [self._opa, "test", self._rego, Path(self._home.name) / "data.json", *limit, *arguments]
         try:
-            return subprocess.run(command, capture_output=True, check=False, timeout=seconds_max).returncode
+            ended = subprocess.run(
+                command, env=surroundings(Path(self._home.name)), capture_output=True, check=False, timeout=seconds_max
+            )
+            return ended.returncode
         except subprocess.TimeoutExpired:
             return _FAILED
 

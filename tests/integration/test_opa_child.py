@@ -144,7 +144,9 @@ async def test_the_child_listens_on_loopback_and_hears_nothing_of_our_environmen
     try:
         environment = environment_of(engine)
         assert b"canary" not in environment
-        assert environment.startswith(b"HOME=")
+        names = {pair.partition(b"=")[0] for pair in environment.split(b"\0") if pair}
+        # The interpreter that becomes OPA may set the last one for itself.
+        assert names - {b"LC_CTYPE"} == {b"HOME", b"GOGC"}
         assert address_of(engine).startswith("https://127.0.0.1:")
         assert "PRIVATE" not in " ".join(arguments_of(engine))
     finally:

@@ -86,7 +86,7 @@ MUTANTS = [
     ("main", '\tduty.type == "approval"\n\tnot duty', '\tduty.type == "applause"\n\tnot duty'),
     ("main", "not duty.value <= input", "not duty.value - 1 <= input"),
     ("main", "\t\tweight(duty)\n", "\t\tis_string(duty.type)\n"),
-    ("main", "\t\texplained_where_added(id, row)\n", "\t\tis_object(row)\n\t\tis_string(id)\n"),
+    ("main", 'row.overlay != ""} {\n\t\texplained[id]\n', 'row.overlay != ""} {\n\t\tis_string(id)\n'),
     ("dsp", "about_us; some row in", "bulk; some row in"),
     ("catalogue", '\tnot tables.citations.rows[citation].status == "seen"\n', ""),
     ("catalogue", "not tables.citations.rows[citation].status ==", "tables.citations.rows[citation].status !="),

@@ -13,7 +13,7 @@ from carnet.core.decision import OBLIGATIONS
 from carnet.core.errors import Bug, FieldInvalid
 from carnet.core.facts import DATA_CLASSES
 from carnet.core.runner import Isolation
-from policy.bundle import Bundle, home
+from policy.bundle import LISTED, Bundle, home
 from policy.catalogue import nanoseconds
 
 BUNDLE = Bundle.load()
@@ -217,6 +217,10 @@ def test_what_is_written_is_what_was_digested(tmp_path: Path) -> None:
     assert {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*.rego")} == BUNDLE.rules
     data = json.loads((tmp_path / "data.json").read_bytes())["carnet"]["tables"]
     assert data.pop("revisions") == {"rules": BUNDLE.revisions.rules, "data": BUNDLE.revisions.data}
+    for name in LISTED:
+        listed = [(group, key, row) for group, rows in data[name].pop("lists").items() for key, row in rows.items()]
+        assert {key: row for _, key, row in listed} == BUNDLE.rows(name)
+        assert all(row["group"] == group for group, _, row in listed)
     assert data == BUNDLE.tables
 
 

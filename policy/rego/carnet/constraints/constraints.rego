@@ -43,8 +43,8 @@ unasked := {place |
 #   review_by: "2027-05-22"
 #   status: in_force
 blocked["ORG-ONLY"] := unasked | {region |
-	some region, row in tables.regions.rows
-	row.same_as in unasked
+	some region, code in places.coded
+	code in unasked
 	not region in only
 }
 
@@ -71,11 +71,7 @@ explained["ORG-ONLY"] := {
 #   owner: organisation
 #   review_by: "2027-05-22"
 #   status: in_force
-blocked["ORG-NEVER"] := places.with_regions(never | {row.same_as |
-	some place in never
-	row := tables.regions.rows[place]
-	is_string(row.same_as)
-}) | {region | some region in places.named; places.country_of(region) in never}
+blocked["ORG-NEVER"] := places.with_regions(never | {places.coded[place] | some place in never}) | {region | some region in places.named; places.country_of(region) in never}
 
 explained["ORG-NEVER"] := {
 	"message": "constraints.never",

@@ -170,21 +170,21 @@ test_arms_embargoes_are_named_where_nobody_knows_the_use if {
 }
 
 # Lists of one entry each, by the day from which it is there.
-memberships := {group: {"group": group, "place": "US", "from_ns": day, "until_ns": null, "status": "seen"} |
+memberships := {group: {group: {"group": group, "place": "US", "from_ns": day, "until_ns": null, "status": "seen"}} |
 	some group, day in {"EU001": 1, "EU_ARMS_EMBARGO": 2, "US_SOIL": 3}
 }
 
-codes := {group: {"group": group, "code": "5A004", "from_ns": day, "until_ns": null, "status": "seen"} |
+codes := {group: {group: {"group": group, "code": "5A004", "from_ns": day, "until_ns": null, "status": "seen"}} |
 	some group, day in {"EU_ANNEX_IV": 4, "EU001_EXCLUDED": 5, "EAR_ADVANCED": 6}
 }
 
 test_an_export_looks_at_the_days_of_its_lists_and_licences if {
 	days := dualuse.dates with input as item({"/job/technology/licences": [licence]})
-		with data.carnet.tables.memberships.rows as memberships
-		with data.carnet.tables.codes.rows as codes
+		with data.carnet.tables.memberships.lists as memberships
+		with data.carnet.tables.codes.lists as codes
 	days == {1, 2, 4, 5, licence.expires_ns}
 	none := dualuse.dates with input as abroad("military")
-		with data.carnet.tables.memberships.rows as memberships
-		with data.carnet.tables.codes.rows as codes
+		with data.carnet.tables.memberships.lists as memberships
+		with data.carnet.tables.codes.lists as codes
 	none == set()
 }

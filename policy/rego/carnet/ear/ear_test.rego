@@ -237,45 +237,46 @@ test_the_second_stage_names_the_rows_that_it_used_and_lives_until_they_change if
 
 test_a_group_that_changes_ends_a_verdict_that_looked_at_it if {
 	rows := {"EAR_D5/CN": object.union(tables.memberships.rows["EAR_D5/CN"], {"until_ns": fixtures.now + 7})}
-	found := verdict(["H100"], {}) with data.carnet.tables.memberships.rows as object.union(tables.memberships.rows, rows)
+	lists := object.union(tables.memberships.lists, {"EAR_D5": rows})
+	found := verdict(["H100"], {}) with data.carnet.tables.memberships.lists as lists
 	found.valid_until_ns == fixtures.now + 7
-	other := verdict([], {}) with data.carnet.tables.memberships.rows as object.union(tables.memberships.rows, rows)
+	other := verdict([], {}) with data.carnet.tables.memberships.lists as lists
 	other.valid_until_ns > fixtures.now + 7
 }
 
 # Lists of one entry each that nobody verified, by the day from which it is there.
-memberships := {group: {"group": group, "place": "FR", "from_ns": day, "until_ns": null, "status": "unverified"} |
+memberships := {group: {group: {"group": group, "place": "FR", "from_ns": day, "until_ns": null, "status": "unverified"}} |
 	some group, day in {"EAR_D5": 1, "EAR_D5HQ": 2, "EAR_REVIEW": 3, "US_SOIL": 4, "EAR_NO_LICENCE": 5, "EAR_MEU": 6}
 }
 
-codes := {group: {"group": group, "code": "3A090", "from_ns": day, "until_ns": null, "status": "unverified"} |
+codes := {group: {group: {"group": group, "code": "3A090", "from_ns": day, "until_ns": null, "status": "unverified"}} |
 	some group, day in {"EAR_ADVANCED": 7, "EU_ANNEX_IV": 8}
 }
 
 test_the_days_of_lists_and_licences_are_looked_at_where_there_may_be_something_to_control if {
 	licences := {"/job/technology/licences": [licence]}
 	days := ear.dates with input as query(["5D002"], licences)
-		with data.carnet.tables.memberships.rows as memberships
-		with data.carnet.tables.codes.rows as codes
+		with data.carnet.tables.memberships.lists as memberships
+		with data.carnet.tables.codes.lists as codes
 	days == {4, 5, 7, licence.expires_ns}
 	advanced := ear.dates with input as query(["3A090"], licences)
-		with data.carnet.tables.memberships.rows as memberships
-		with data.carnet.tables.codes.rows as codes
+		with data.carnet.tables.memberships.lists as memberships
+		with data.carnet.tables.codes.lists as codes
 	advanced == days | {1, 2, 3}
 	free := ear.dates with input as fixtures.with_values(licences)
-		with data.carnet.tables.memberships.rows as memberships
-		with data.carnet.tables.codes.rows as codes
+		with data.carnet.tables.memberships.lists as memberships
+		with data.carnet.tables.codes.lists as codes
 	free == set()
 }
 
 test_rows_of_the_headquarters_are_named_for_advanced_items_only if {
 	rows := ear.rows with input as query(["5D002"], {})
-		with data.carnet.tables.memberships.rows as memberships
-		with data.carnet.tables.codes.rows as codes
+		with data.carnet.tables.memberships.lists as memberships
+		with data.carnet.tables.codes.lists as codes
 	rows == {"memberships/US_SOIL", "memberships/EAR_NO_LICENCE", "codes/EAR_ADVANCED"}
 	advanced := ear.rows with input as query(["3A090"], {})
-		with data.carnet.tables.memberships.rows as memberships
-		with data.carnet.tables.codes.rows as codes
+		with data.carnet.tables.memberships.lists as memberships
+		with data.carnet.tables.codes.lists as codes
 	advanced == rows | {"memberships/EAR_D5", "memberships/EAR_D5HQ"}
 }
 
@@ -286,12 +287,12 @@ bounds := {"a": {"status": "seen"}, "b": {"status": "unverified"}}
 
 test_a_model_and_its_bounds_are_named_where_nobody_verified_them_for_an_end_user_of_concern if {
 	lists := ear.runner_rows(["X", "Y"]) with input as fixtures.hospital
-		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.memberships.lists as memberships
 		with data.carnet.tables.accelerators.rows as models
 		with data.carnet.tables.accelerator_bounds.rows as bounds
 	lists == {"memberships/EAR_D5", "memberships/EAR_D5HQ", "memberships/EAR_REVIEW"}
 	found := ear.runner_rows(["X", "Y"]) with input as fixtures.with_values({"/job/end_user/parent_country": "FR"})
-		with data.carnet.tables.memberships.rows as memberships
+		with data.carnet.tables.memberships.lists as memberships
 		with data.carnet.tables.accelerators.rows as models
 		with data.carnet.tables.accelerator_bounds.rows as bounds
 	found == lists | {"accelerators/Y", "accelerator_bounds/b"}

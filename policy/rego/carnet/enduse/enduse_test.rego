@@ -42,7 +42,7 @@ test_a_known_party_of_no_named_country_is_free_where_the_job_is_controlled if {
 }
 
 # The list of the countries that the law names, as the data has it.
-named := {key: row | some key, row in tables.memberships.rows; row.group == "EAR_MEU"}
+named := tables.memberships.lists.EAR_MEU
 
 test_the_list_is_looked_at_where_the_use_may_be_military if {
 	military := fixtures.with_values({"/job/end_user/use": "military"})

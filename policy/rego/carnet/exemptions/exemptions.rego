@@ -9,7 +9,6 @@ package carnet.exemptions
 
 import data.carnet.catalogue
 import data.carnet.places
-import data.carnet.tables
 
 matching contains exemption if {
 	some exemption in input.gateway.exemptions
@@ -40,10 +39,8 @@ for_purpose(purposes) if count(purposes) == 0
 for_purpose(purposes) if input.job.purpose in purposes
 
 # Its places. A region and the country code that means the same place stand for each other.
-covered(exemption) := places.with_regions({place | some place in exemption.places} | {row.same_as |
+covered(exemption) := places.with_regions({place | some place in exemption.places} | {places.coded[place] |
 	some place in exemption.places
-	row := tables.regions.rows[place]
-	is_string(row.same_as)
 })
 
 lifted_from(rule) := {place |

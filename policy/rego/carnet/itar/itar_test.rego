@@ -75,16 +75,16 @@ test_a_foreign_operator_or_parent_in_the_us_is_refused if {
 
 # One row of each list that the law names, and one of a list of another law.
 lists := {
-	"a": {"group": "ITAR_126_1", "place": "CN", "from_ns": 1, "until_ns": 2, "status": "unverified"},
-	"b": {"group": "US_SOIL", "place": "US", "from_ns": 3, "until_ns": null, "status": "unverified"},
-	"c": {"group": "EAR_MEU", "place": "RU", "from_ns": 4, "until_ns": null, "status": "unverified"},
+	"ITAR_126_1": {"a": {"place": "CN", "from_ns": 1, "until_ns": 2, "status": "unverified"}},
+	"US_SOIL": {"b": {"place": "US", "from_ns": 3, "until_ns": null, "status": "unverified"}},
+	"EAR_MEU": {"c": {"place": "RU", "from_ns": 4, "until_ns": null, "status": "unverified"}},
 }
 
 test_the_days_are_those_of_both_lists_and_of_the_licences if {
-	none := itar.dates with input as query({}) with data.carnet.tables.memberships.rows as lists
+	none := itar.dates with input as query({}) with data.carnet.tables.memberships.lists as lists
 	none == {1, 2, 3}
 	licensed := query({"/job/technology/licences": [licence]})
-	found := itar.dates with input as licensed with data.carnet.tables.memberships.rows as lists
+	found := itar.dates with input as licensed with data.carnet.tables.memberships.lists as lists
 	found == {1, 2, 3, fixtures.now + 1}
 }
 

@@ -3,7 +3,7 @@
 # description: |
 #   A controller, an origin or a person concerned in a territory is a link; an unknown one is a link to every territory.
 #   Dated memberships (`memberships`) say which country is in which list of a law on a day; `codes` the same of the entries
-#   of a control list.
+#   of a control list. Both are read from `lists`, where the rows of a list stand together.
 # scope: package
 package carnet.links
 
@@ -13,8 +13,7 @@ import data.carnet.tables
 
 # The places of a dated list, on the day of the question.
 members(group) := {row.place |
-	some row in tables.memberships.rows
-	row.group == group
+	some row in tables.memberships.lists[group]
 	catalogue.holds(row)
 }
 
@@ -67,8 +66,7 @@ licensed(authorities, codes) := {country |
 
 # The entries of a control list that a law names, on the day of the question.
 codes(group) := {row.code |
-	some row in tables.codes.rows
-	row.group == group
+	some row in tables.codes.lists[group]
 	catalogue.holds(row)
 }
 
@@ -80,16 +78,9 @@ named(code, codes) if {
 	covered(part, [code])
 }
 
-codes_used(groups) := {concat("", ["codes/", key]) |
-	some key, row in tables.codes.rows
-	row.group in groups
-	row.status != "seen"
-}
+codes_used(groups) := {row | some group in groups; some row in catalogue.unverified("codes", tables.codes.lists[group])}
 
-code_dates(groups) := catalogue.row_dates({key: row |
-	some key, row in tables.codes.rows
-	row.group in groups
-})
+code_dates(groups) := {day | some group in groups; some day in catalogue.row_dates(tables.codes.lists[group])}
 
 covered(code, codes) if code in codes
 
@@ -100,13 +91,6 @@ covered(code, codes) if {
 
 licence_dates := {licence.expires_ns | some licence in input.job.technology.licences}
 
-used(groups) := {concat("", ["memberships/", key]) |
-	some key, row in tables.memberships.rows
-	row.group in groups
-	row.status != "seen"
-}
+used(groups) := {row | some group in groups; some row in catalogue.unverified("memberships", tables.memberships.lists[group])}
 
-group_dates(groups) := catalogue.row_dates({key: row |
-	some key, row in tables.memberships.rows
-	row.group in groups
-})
+group_dates(groups) := {day | some group in groups; some day in catalogue.row_dates(tables.memberships.lists[group])}

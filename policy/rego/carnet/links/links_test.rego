@@ -59,27 +59,29 @@ row(group, name, value, status, from_ns) := {
 }
 
 lists(name) := {
-	"A/1": row("A", name, "1", "seen", 10),
-	"A/2": row("A", name, "2", "unverified", 20),
-	"A/3": row("A", name, "3", "unverified", fixtures.now + 1),
-	"B/4": object.union(row("B", name, "4", "unverified", 40), {"until_ns": 50}),
+	"A": {
+		"A/1": row("A", name, "1", "seen", 10),
+		"A/2": row("A", name, "2", "unverified", 20),
+		"A/3": row("A", name, "3", "unverified", fixtures.now + 1),
+	},
+	"B": {"B/4": object.union(row("B", name, "4", "unverified", 40), {"until_ns": 50})},
 }
 
 test_a_list_has_its_own_rows_that_hold_today_and_days_and_doubts_of_all_its_own if {
-	links.members("A") == {"1", "2"} with input as fixtures.machine with data.carnet.tables.memberships.rows as lists("place")
+	links.members("A") == {"1", "2"} with input as fixtures.machine with data.carnet.tables.memberships.lists as lists("place")
 	links.members("C") == set() with input as fixtures.machine
-	links.used({"A"}) == {"memberships/A/2", "memberships/A/3"} with data.carnet.tables.memberships.rows as lists("place")
-	links.used({"A", "B", "C"}) == {"memberships/A/2", "memberships/A/3", "memberships/B/4"} with data.carnet.tables.memberships.rows as lists("place")
-	links.group_dates({"B"}) == {40, 50} with data.carnet.tables.memberships.rows as lists("place")
-	links.group_dates({"A", "C"}) == {10, 20, fixtures.now + 1} with data.carnet.tables.memberships.rows as lists("place")
+	links.used({"A"}) == {"memberships/A/2", "memberships/A/3"} with data.carnet.tables.memberships.lists as lists("place")
+	links.used({"A", "B", "C"}) == {"memberships/A/2", "memberships/A/3", "memberships/B/4"} with data.carnet.tables.memberships.lists as lists("place")
+	links.group_dates({"B"}) == {40, 50} with data.carnet.tables.memberships.lists as lists("place")
+	links.group_dates({"A", "C"}) == {10, 20, fixtures.now + 1} with data.carnet.tables.memberships.lists as lists("place")
 }
 
 test_a_list_of_codes_has_the_same if {
-	links.codes("A") == {"1", "2"} with input as fixtures.machine with data.carnet.tables.codes.rows as lists("code")
+	links.codes("A") == {"1", "2"} with input as fixtures.machine with data.carnet.tables.codes.lists as lists("code")
 	links.codes("C") == set() with input as fixtures.machine
-	links.codes_used({"A"}) == {"codes/A/2", "codes/A/3"} with data.carnet.tables.codes.rows as lists("code")
-	links.codes_used({"B", "C"}) == {"codes/B/4"} with data.carnet.tables.codes.rows as lists("code")
-	links.code_dates({"A", "B", "C"}) == {10, 20, fixtures.now + 1, 40, 50} with data.carnet.tables.codes.rows as lists("code")
+	links.codes_used({"A"}) == {"codes/A/2", "codes/A/3"} with data.carnet.tables.codes.lists as lists("code")
+	links.codes_used({"B", "C"}) == {"codes/B/4"} with data.carnet.tables.codes.lists as lists("code")
+	links.code_dates({"A", "B", "C"}) == {10, 20, fixtures.now + 1, 40, 50} with data.carnet.tables.codes.lists as lists("code")
 }
 
 test_an_adequacy_that_is_switched_off_is_none if {

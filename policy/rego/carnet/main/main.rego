@@ -127,7 +127,7 @@ outside := {place |
 }
 
 # A region that has a country code of its own is shown by that code.
-shown_by_code := {region | some region, row in tables.regions.rows; is_string(row.same_as)} - places.named
+shown_by_code := object.keys(places.coded) - places.named
 
 # Where `only` is the one limit that keeps a place out.
 only_limit := object.get(blocked, "ORG-ONLY", set()) - union({found | some id, found in blocked; id != "ORG-ONLY"})
@@ -292,18 +292,14 @@ complete if {
 	every id, _ in blocked {
 		explained[id]
 	}
-	every id, row in catalogue.rules {
-		explained_where_added(id, row)
+	every id in {id | some id, row in catalogue.rules; row.overlay != ""} {
+		explained[id]
 	}
 	every duty in duties {
 		weight(duty)
 	}
 	count(obligations) == count({duty.type | some duty in duties})
 }
-
-explained_where_added(_, row) if row.overlay == ""
-
-explained_where_added(id, _) if explained[id]
 
 dates := union({
 	baseline.dates,

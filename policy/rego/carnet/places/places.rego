@@ -13,6 +13,9 @@ countries := object.keys(tables.jurisdictions.rows)
 
 regions := object.keys(tables.regions.rows)
 
+# The regions that have an ISO 3166-1 code of their own, with it.
+coded := {region: row.same_as | some region, row in tables.regions.rows; is_string(row.same_as)}
+
 # Regions that the organisation's own limits name: they become places of their own.
 named contains place if {
 	some place in input.job.constraints.only
@@ -34,9 +37,7 @@ country_of(place) := substring(place, 0, 2)
 is_region(place) if contains(place, "-")
 
 # The ISO 3166-1 code that law uses for a place: RE for FR-974, UA for UA-30.
-code_of(place) := tables.regions.rows[place].same_as if {
-	is_string(tables.regions.rows[place].same_as)
-} else := country_of(place)
+code_of(place) := object.get(coded, place, country_of(place))
 
 known(place) if place in countries
 
@@ -49,7 +50,7 @@ known(place) if {
 }
 
 # A set of places, with the regions that stand or fall with them.
-with_regions(found) := (found | {region | some region, row in tables.regions.rows; row.same_as in found}) | {region |
+with_regions(found) := (found | {region | some region, code in coded; code in found}) | {region |
 	some region in named
 	code_of(region) in found
 }
