@@ -1,10 +1,11 @@
 """Stage 1 for every jurisdiction under every regime, on both engines, cached and not; and how it grows.
 
 The bound is the embedded engine's bare evaluation: what an answer costs before it is checked. The growth is measured on
-bundles that were made larger: more rules (each blocks places and gives its reason), and more rows (dated memberships),
-twice and four times. A job is prepared (`Judge.prepare`) with offers of 10,000 and of 100,000 runners, the most that a
-gateway has: the engine is asked twice for each, once for the job and once for a short list, and what grows with the
-runners is placement, in Python. Both sides of a ratio go by turns.
+bundles that were made larger: more rules (each blocks places and gives its reason), and more rows (dated memberships,
+in the lists that there are: these grow much more than the whole), twice and four times. A job is prepared
+(`Judge.prepare`) with offers of 10,000 and of 100,000 runners, the most that a gateway has: the engine is asked twice
+for each, once for the job and once for a short list, and what grows with the runners is placement, in Python. Both
+sides of a ratio go by turns.
 
     ./dev bench policy [--runs 60] [--long]
 """
@@ -17,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,8 +84,8 @@ def larger(bundle: Bundle, *, rules: int = 0, rows: int = 0) -> Bundle:
             main = main.replace(f"\tuk.{part},\n", f"\tuk.{part},\n\t{name}.{part},\n")
     texts["carnet/main/main.rego"] = main.encode()
     members: dict[str, Any] = dict(bundle.rows("memberships"))
-    first = next(iter(members.values()))
-    members |= {f"EXTRA/{number}": {**first, "group": f"EXTRA_{number % 50}"} for number in range(rows)}
+    again = cycle(members.items())
+    members |= {f"{key}+{number}": row for number, (key, row) in zip(range(rows), again, strict=False)}
     tables["rules"] = {**tables["rules"], "rows": known}
     tables["memberships"] = {**tables["memberships"], "rows": members}
     return replace(bundle, rules=texts, tables=tables)
