@@ -25,7 +25,7 @@ from carnet.core.errors import FieldInvalid, PolicyEngineUnavailable
 from policy import cases, gate, linting
 from policy.bundle import Bundle, home
 from policy.engines.embedded import EmbeddedEngine
-from policy.engines.surroundings import surroundings
+from policy.engines.environment import opa_environment
 from policy.overlay import Overlay
 from policy.profile import capabilities
 
@@ -218,7 +218,7 @@ class _Workshop:
             return subprocess.run(  # noqa: S603  # the operator's OPA; arguments are ours
                 [self._binary, *arguments],
                 cwd=self._folder,
-                env=surroundings(self._folder),
+                env=opa_environment(self._folder),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -35,8 +35,8 @@ from carnet.core.runner import RunnerFacts
 from policy.bundle import Bundle
 from policy.engine import JobQuery
 from policy.engines import loopback
+from policy.engines.environment import opa_environment
 from policy.engines.opa import Endpoint, OpaServer
-from policy.engines.surroundings import surroundings
 from policy.masking import MaskRule
 from policy.profile import capabilities
 
@@ -205,7 +205,7 @@ class SupervisedOpa:
             self._binary,
             *arguments,
             cwd=folder,
-            env=surroundings(folder),
+            env=opa_environment(folder),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -230,7 +230,7 @@ class SupervisedOpa:
             self._binary,
             *arguments,
             cwd=folder,
-            env=surroundings(folder),
+            env=opa_environment(folder),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

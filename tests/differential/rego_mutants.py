@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from policy import gate
 from policy.bundle import Bundle, home
-from policy.engines.surroundings import surroundings
+from policy.engines.environment import opa_environment
 
 seconds_max: Final = 300.0
 
@@ -90,7 +90,11 @@ class Trial:
         command = [self._opa, "test", self._rego, Path(self._home.name) / "data.json", *limit, *arguments]
         try:
             ended = subprocess.run(
-                command, env=surroundings(Path(self._home.name)), capture_output=True, check=False, timeout=seconds_max
+                command,
+                env=opa_environment(Path(self._home.name)),
+                capture_output=True,
+                check=False,
+                timeout=seconds_max,
             )
             return ended.returncode
         except subprocess.TimeoutExpired:

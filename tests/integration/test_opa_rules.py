@@ -11,7 +11,7 @@ from carnet.core.document import canonical
 from carnet.core.errors import Bug
 from policy.bundle import Bundle, home
 from policy.catalogue import catalogue
-from policy.engines.surroundings import surroundings
+from policy.engines.environment import opa_environment
 from policy.profile import capabilities
 from tests.opa_support import opa_binary
 
@@ -36,7 +36,7 @@ FORBIDDEN = {
 def opa(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [str(opa_binary()), *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, check=False, env=surroundings(Path("/"))
+        command, capture_output=True, text=True, timeout=300, check=False, env=opa_environment(Path("/"))
     )
 
 

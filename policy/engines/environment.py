@@ -1,8 +1,8 @@
-"""What an OPA that we start has around it: a home in a folder of ours, and room to work.
+"""The environment of an OPA that we start: a home in a folder of ours, and room to work.
 
 Nothing of our own environment is passed on: what is in it is not OPA's to know.
 
-    subprocess.run([binary, "test", "rego"], cwd=folder, env=surroundings(folder))
+    subprocess.run([binary, "test", "rego"], cwd=folder, env=opa_environment(folder))
 """
 
 from pathlib import Path
@@ -13,6 +13,6 @@ from typing import Final
 growth_percent: Final = 400
 
 
-def surroundings(folder: Path) -> dict[str, str]:
+def opa_environment(folder: Path) -> dict[str, str]:
     """The environment of an OPA whose home is this folder."""
     return {"HOME": str(folder), "GOGC": str(growth_percent)}
