@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,9 +18,12 @@ from carnet.core.document import canonical
 from carnet.core.errors import CarnetError, CredentialInvalid, PolicyEngineUnavailable
 from gateway.publishing import bundle_of
 from gateway.storage.bundles import BundleOutdated, BundleStore
-from policy import release, signing
+from policy import bundle, release, signing
+from policy.bundle import Bundle
+from policy.engines.child import SupervisedOpa
 from policy.engines.choice import OwnEngine
 from policy.engines.current import CurrentPolicy
+from policy.engines.embedded import EmbeddedEngine
 from policy.signing import SIGNATURES, BundleUnsigned, PolicyKey, public_key
 from tests.fixtures.client_double import ClientDouble, facts
 from tests.fixtures.gateway_process import SECOND, World, gateway_of
@@ -37,7 +41,7 @@ from tests.fixtures.releases import (
     variant,
     with_token,
 )
-from tests.opa_support import NOW, query_of, runner_of
+from tests.opa_support import NOW, opa_binary, query_of, runner_of
 
 RULE = "carnet/main/main.rego"
 
@@ -221,6 +225,37 @@ def test_a_signer_that_is_trusted_can_not_hide_what_is_loaded() -> None:
         with pytest.raises(CarnetError) as caught:
             release.read(tampered(change, sign=KEY), KEYS)
         assert caught.value.reason == "FIELD_INVALID"
+
+
+async def answered(kind: str, found: Bundle) -> bool:
+    """Whether an engine answers from a bundle."""
+    engine: SupervisedOpa | EmbeddedEngine = EmbeddedEngine(bundle=found, seconds_max=60)
+    if kind == "opa":
+        engine = SupervisedOpa(binary=opa_binary(), bundle=found, seconds_max=60)
+    await engine.start()
+    try:
+        await engine.decide(query_of())
+    except PolicyEngineUnavailable:
+        return False
+    finally:
+        await engine.close()
+    return True
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize("kind", ["opa", "embedded"])
+async def test_data_that_lacks_its_lists_takes_everybody_off_them(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await answered(kind, BUNDLE), "the control: with its lists it answers"
+    monkeypatch.setattr(bundle, "LISTED", ())
+    assert b'"lists":' not in canonical(BUNDLE.data())
+    assert not await answered(kind, BUNDLE)
+
+
+def test_every_list_that_a_rule_names_is_there() -> None:
+    text = b"\n".join(BUNDLE.rules.values()).decode()
+    named = set(re.findall(r'links\.(?:members|codes)\("(\w+)"\)', text))
+    assert len(named) > 10
+    assert named <= {row["group"] for table in bundle.LISTED for row in BUNDLE.rows(table).values()}
 
 
 def test_a_key_that_is_not_on_p_256_is_no_policy_key() -> None:

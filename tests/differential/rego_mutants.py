@@ -89,14 +89,8 @@ class Trial:
         limit = ("--timeout", f"{seconds_max:.0f}s")
         command = [self._opa, "test", self._rego, Path(self._home.name) / "data.json", *limit, *arguments]
         try:
-            ended = subprocess.run(
-                command,
-                env=opa_environment(Path(self._home.name)),
-                capture_output=True,
-                check=False,
-                timeout=seconds_max,
-            )
-            return ended.returncode
+            env = opa_environment(Path(self._home.name))
+            return subprocess.run(command, env=env, capture_output=True, check=False, timeout=seconds_max).returncode
         except subprocess.TimeoutExpired:
             return _FAILED
 

@@ -11,6 +11,12 @@ import data.carnet.catalogue
 import data.carnet.places
 import data.carnet.tables
 
+# Whether there are lists at all. Without them each would look like an empty one: nobody would be under an embargo.
+listed if {
+	is_object(tables.memberships.lists)
+	is_object(tables.codes.lists)
+}
+
 # The places of a dated list, on the day of the question.
 members(group) := {row.place |
 	some row in tables.memberships.lists[group]

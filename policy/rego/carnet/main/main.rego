@@ -21,6 +21,7 @@ import data.carnet.exposure
 import data.carnet.gdpr
 import data.carnet.india
 import data.carnet.itar
+import data.carnet.links
 import data.carnet.ofac
 import data.carnet.overlays
 import data.carnet.places
@@ -287,6 +288,7 @@ shaped if {
 
 complete if {
 	shaped
+	links.listed
 	overlays.known
 	rules_evaluated == catalogue.ids("job", {"deny", "warn", "oblige"})
 	every id, _ in blocked {

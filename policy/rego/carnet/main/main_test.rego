@@ -131,6 +131,12 @@ test_a_duty_of_no_rule_in_force_binds_nobody if {
 	count(found) == 2
 }
 
+test_data_without_its_lists_gives_no_decision if {
+	main.body with input as fixtures.machine
+	not main.body with input as fixtures.machine with data.carnet.tables.memberships.lists as null
+	not main.body with input as fixtures.machine with data.carnet.tables.codes.lists as null
+}
+
 test_a_duty_that_nobody_is_named_to_enforce_leaves_no_decision if {
 	not main.body with input as fixtures.machine with data.carnet.tables.settings.obligations.network_none as {"strictest": "greatest"}
 }
